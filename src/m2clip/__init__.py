@@ -1,0 +1,1 @@
+"""m2clip: adapt a frozen CLIP to video action recognition."""

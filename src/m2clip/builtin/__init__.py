@@ -1,0 +1,1 @@
+"""The embedded default: MotionShapes videos, the tiny CLIP and the demo."""

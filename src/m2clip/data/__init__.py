@@ -1,0 +1,1 @@
+"""Videos and lists on disk -> clip tensors and class texts."""

@@ -1,0 +1,1 @@
+"""CLIP towers, adapters, heads and the whole model."""

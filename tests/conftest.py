@@ -1,0 +1,26 @@
+"""Shared fixtures: the folder beside the checkout, and threads that parallel test workers can share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The data folder beside the checkout; absent for a stranger (skip), never absent in CI (error)."""
+    if SHARED.is_dir():
+        return SHARED
+    if os.environ.get("CI") == "true":
+        raise RuntimeError(f"CI needs the data folder {SHARED}, which is absent")
+    pytest.skip(f"needs the data folder {SHARED}, which is not here")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_per_worker() -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
