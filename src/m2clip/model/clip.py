@@ -1,0 +1,209 @@
+"""The CLIP model: an image tower and a text tower with one embedding space (Radford et al. 2021, arXiv 2103.00020).
+
+Plain and frozen-friendly: batch first everywhere, one fused projection for queries, keys and values, attention through
+`scaled_dot_product_attention`. Nothing here knows of video or adapters; `towers.py` runs these blocks with adapters between them.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x): the activation of OpenAI's weights. With exact GELU the same weights give wrong scores silently."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape in, the same shape out."""
+        return x * torch.sigmoid(1.702 * x)
+
+
+class Attention(nn.Module):
+    """Multi-head attention over [B, N, C]; keys and values come from `memory` [B, M, C] where it is given."""
+
+    def __init__(self, width: int, *, heads: int, causal: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.causal = causal
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
+        """[B, N, C] -> [B, N, C]. Cross-attention is never causal: a word may look at every frame."""
+        if memory is None:
+            query, key, value = self.qkv(x).chunk(3, dim=-1)
+        else:
+            width = x.shape[-1]
+            query = F.linear(x, self.qkv.weight[:width], self.qkv.bias[:width])
+            key, value = F.linear(memory, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
+        query, key, value = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal and memory is None)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """One residual block: x + attention(LN1(x)), then x + MLP(LN2(x)). The two halves can be run apart, with adapters between them."""
+
+    def __init__(self, width: int, *, heads: int, causal: bool, quick_gelu: bool) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attention = Attention(width, heads=heads, causal=causal)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), QuickGELU() if quick_gelu else nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def attend(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
+        """The first half, [B, N, C] -> [B, N, C]; `memory` [B, M, C] goes through the block's own LN1, too."""
+        return x + self.attention(self.ln_1(x), None if memory is None else self.ln_1(memory))
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """The second half, [B, N, C] -> [B, N, C]."""
+        return x + self.mlp(self.ln_2(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Both halves, [B, N, C] -> [B, N, C]."""
+        return self.feed_forward(self.attend(x))
+
+
+class VisionTower(nn.Module):
+    """CLIP's ViT: patches, a class token first, positions, blocks, and the class token projected into the embedding space."""
+
+    def __init__(
+        self, *, image_size: int, patch_size: int, width: int, layers: int, heads: int, embed_dim: int, quick_gelu: bool
+    ) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.grid = image_size // patch_size
+        scale = width**-0.5
+        self.patch_embedding = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size, bias=False)
+        self.class_embedding = nn.Parameter(scale * torch.randn(width))
+        self.positional_embedding = nn.Parameter(scale * torch.randn(self.grid**2 + 1, width))
+        self.ln_pre = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList(
+            Block(width, heads=heads, causal=False, quick_gelu=quick_gelu) for _ in range(layers)
+        )
+        self.ln_post = nn.LayerNorm(width)
+        self.projection = nn.Parameter(scale * torch.randn(width, embed_dim))
+
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """Positions [1 + rows * columns, C]; another grid than the trained one is interpolated (bicubic, antialiased)."""
+        if rows == columns == self.grid:
+            return self.positional_embedding
+        first, patches = self.positional_embedding[:1], self.positional_embedding[1:]
+        grid = patches.float().reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
+        resized = F.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False, antialias=True)
+        return torch.cat([first, resized.flatten(2)[0].T.to(first.dtype)])
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Images [B, 3, H, W] (normalised) -> tokens [B, 1 + h*w, C] before the first block, and the patch grid (h, w)."""
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < self.patch_size:
+            raise ValueError(
+                f"images have shape {tuple(images.shape)}; [B, 3, H, W] with H, W >= patch size {self.patch_size} is needed"
+            )
+        patches = self.patch_embedding(images)
+        rows, columns = patches.shape[2:]
+        patches = patches.flatten(2).transpose(1, 2)
+        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        tokens = torch.cat([first, patches], dim=1) + self.positions(rows, columns).to(patches.dtype)
+        return self.ln_pre(tokens), (rows, columns)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] (normalised) -> embeddings [B, D], not normalised."""
+        x, _ = self.embed(images)
+        for block in self.blocks:
+            x = block(x)
+        return self.ln_post(x[:, 0]) @ self.projection
+
+
+class TextTower(nn.Module):
+    """CLIP's causal text transformer, read at the end-of-text token (the largest id of a row)."""
+
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        context_length: int,
+        width: int,
+        layers: int,
+        heads: int,
+        embed_dim: int,
+        quick_gelu: bool,
+    ) -> None:
+        super().__init__()
+        self.context_length = context_length
+        self.token_embedding = nn.Embedding(vocab_size, width)
+        self.positional_embedding = nn.Parameter(0.01 * torch.randn(context_length, width))
+        self.blocks = nn.ModuleList(Block(width, heads=heads, causal=True, quick_gelu=quick_gelu) for _ in range(layers))
+        self.ln_final = nn.LayerNorm(width)
+        self.projection = nn.Parameter(width**-0.5 * torch.randn(width, embed_dim))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Token ids [K, L] -> hidden states [K, L, C] before the first block."""
+        if tokens.ndim != 2 or tokens.shape[1] > self.context_length:
+            raise ValueError(f"tokens have shape {tuple(tokens.shape)}; [K, L] with L <= {self.context_length} is needed")
+        return self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
+
+    def read(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """Hidden states [K, L, C] after the last block -> embeddings [K, D] at each row's end token, not normalised."""
+        rows = torch.arange(len(tokens), device=tokens.device)
+        # LayerNorm acts on each token alone, so it is only applied to the one that is read.
+        return self.ln_final(hidden[rows, tokens.argmax(dim=-1)]) @ self.projection
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids [K, L] -> embeddings [K, D], not normalised."""
+        x = self.embed(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return self.read(x, tokens)
+
+
+class CLIP(nn.Module):
+    """Both towers and the logit scale. Widths must be divisible by their heads."""
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        patch_size: int,
+        vision_width: int,
+        vision_layers: int,
+        vision_heads: int,
+        embed_dim: int,
+        text_width: int,
+        text_layers: int,
+        text_heads: int,
+        vocab_size: int = 49408,
+        context_length: int = 77,
+        quick_gelu: bool = True,
+    ) -> None:
+        super().__init__()
+        self.visual = VisionTower(
+            image_size=image_size,
+            patch_size=patch_size,
+            width=vision_width,
+            layers=vision_layers,
+            heads=vision_heads,
+            embed_dim=embed_dim,
+            quick_gelu=quick_gelu,
+        )
+        self.text = TextTower(
+            vocab_size=vocab_size,
+            context_length=context_length,
+            width=text_width,
+            layers=text_layers,
+            heads=text_heads,
+            embed_dim=embed_dim,
+            quick_gelu=quick_gelu,
+        )
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] (normalised) -> embeddings [B, D], not normalised."""
+        return self.visual(images)
+
+    def encode_text(self, tokens: Tensor) -> Tensor:
+        """Token ids [K, L], any L up to the context length -> embeddings [K, D], not normalised."""
+        return self.text(tokens)
