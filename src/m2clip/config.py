@@ -1,0 +1,331 @@
+"""The settings of a run: what may be set, in which unit, and what fits together.
+
+A run is one YAML file plus dotted overrides (`train.epochs=3`). Every mistake ends in one sentence (ConfigError) that
+names the file and line, the key, the value, what is allowed and what to do. Nothing here imports torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator, model_validator
+
+from m2clip.config_file import Model, Settings, Source, nearest, need, validate
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+"""Mean of OpenAI CLIP's training pixels, RGB in 0..1."""
+
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+"""Standard deviation of OpenAI CLIP's training pixels, RGB in 0..1."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+RGB = tuple[float, float, float]
+
+
+class BackboneConfig(Settings):
+    """Sizes of a CLIP: an image tower and a text tower that meet in one embedding space."""
+
+    image_size: PositiveInt
+    """Side of the square input, pixels."""
+    patch_size: PositiveInt
+    """Side of a patch, pixels."""
+    vision_width: PositiveInt
+    """Channels of the image tower."""
+    vision_layers: PositiveInt
+    """Blocks of the image tower."""
+    vision_heads: PositiveInt
+    """Attention heads of the image tower."""
+    embed_dim: PositiveInt
+    """Width of the joint embedding."""
+    text_width: PositiveInt
+    """Channels of the text tower."""
+    text_layers: PositiveInt
+    """Blocks of the text tower."""
+    text_heads: PositiveInt
+    """Attention heads of the text tower."""
+    vocab_size: PositiveInt = 49408
+    """Tokens of the vocabulary; 49408 is CLIP's."""
+    context_length: Annotated[int, Field(ge=3)] = 77
+    """Longest text, tokens, with start and end."""
+    quick_gelu: bool = True
+    """x * sigmoid(1.702 x), as OpenAI's weights want, instead of the exact GELU."""
+    mean: RGB = CLIP_MEAN
+    """Mean of the training pixels, RGB in 0..1."""
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = CLIP_STD
+    """Standard deviation of the training pixels, RGB in 0..1."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        need(
+            self.image_size % self.patch_size == 0,
+            f"image_size {self.image_size} must be a multiple of patch_size {self.patch_size}",
+        )
+        for tower in ("vision", "text"):
+            width, heads = getattr(self, f"{tower}_width"), getattr(self, f"{tower}_heads")
+            need(width % heads == 0, f"{tower}_width {width} must be a multiple of {tower}_heads {heads}")
+        return self
+
+
+def _vit(image: int, patch: int, width: int, layers: int, text_width: int) -> BackboneConfig:
+    # OpenAI's ViTs: heads of 64 channels everywhere, twelve text blocks, embedding as wide as the text tower.
+    return BackboneConfig(
+        image_size=image, patch_size=patch, vision_width=width, vision_layers=layers, vision_heads=width // 64,
+        embed_dim=text_width, text_width=text_width, text_layers=12, text_heads=text_width // 64,
+    )  # fmt: skip
+
+
+BACKBONES: dict[str, BackboneConfig] = {
+    "ViT-B-32": _vit(224, 32, 768, 12, 512),
+    "ViT-B-16": _vit(224, 16, 768, 12, 512),
+    "ViT-L-14": _vit(224, 14, 1024, 24, 768),
+    "ViT-L-14-336": _vit(336, 14, 1024, 24, 768),
+    "builtin": BackboneConfig(
+        image_size=64, patch_size=8, vision_width=128, vision_layers=4, vision_heads=2,
+        embed_dim=128, text_width=128, text_layers=4, text_heads=2,
+    ),
+}  # fmt: skip
+"""Backbones with a name. `builtin` is the tiny CLIP in the package: it knows coloured shapes, not the world."""
+
+Backbone = Annotated[
+    Annotated[str, Tag("<name>")] | Annotated[BackboneConfig, Tag("<sizes>")],
+    Discriminator(lambda value: "<name>" if isinstance(value, str) else "<sizes>"),
+]
+
+
+class ModelConfig(Settings):
+    """The frozen CLIP and what is added to it."""
+
+    backbone: Backbone = "builtin"
+    """A name of BACKBONES, or the sizes themselves."""
+    weights: str | None = None
+    """Where the CLIP weights come from: openai, a hub id, a path; none: random (the shipped file for `builtin`)."""
+    image_size: PositiveInt | None = None
+    """Side of the square input, pixels; none: the backbone's. Another size interpolates the position embeddings."""
+    ted: Literal["both", "enhancement", "difference", "off"] = "both"
+    """Branches of the TED-Adapters."""
+    ted_positions: tuple[Literal["pre_mlp", "pre_attention"], ...] = ("pre_mlp",)
+    """Where in a block a TED-Adapter sits."""
+    ted_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    """Blocks with TED-Adapters, counted from 0; none: all."""
+    ted_width: PositiveInt | None = None
+    """Bottleneck channels of a TED-Adapter; none: half the vision width."""
+    text_adapter_layers: Annotated[int, Field(ge=0)] = 1
+    """How many of the last text blocks have an adapter."""
+    text_adapter_width: PositiveInt | None = None
+    """Bottleneck channels of a text adapter; none: three quarters of the text width."""
+    output_temporal: bool = True
+    """Whether the frame embeddings pass the output temporal adapter."""
+    template: str = "A video of {}"
+    """The sentence a class name is put into, at {}."""
+
+    @property
+    def sizes(self) -> BackboneConfig:
+        """The backbone's sizes, with `image_size` put in."""
+        sizes = BACKBONES[self.backbone] if isinstance(self.backbone, str) else self.backbone
+        return sizes if self.image_size is None else sizes.model_copy(update={"image_size": self.image_size})
+
+    @field_validator("backbone", mode="after")
+    @classmethod
+    def _known_backbone(cls, value: str | BackboneConfig) -> str | BackboneConfig:
+        if isinstance(value, str):
+            need(
+                value in BACKBONES,
+                f"it must be one of {', '.join(BACKBONES)}, or a mapping of sizes{nearest(value, BACKBONES)}",
+            )
+        return value
+
+    @field_validator("template", mode="after")
+    @classmethod
+    def _one_gap(cls, value: str) -> str:
+        need(
+            value.count("{}") == 1 and value.count("{") == 1 and value.count("}") == 1,
+            "it must hold {} exactly once, for the class name, and no other brace",
+        )
+        return value
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        sizes = self.sizes
+        need(
+            sizes.image_size % sizes.patch_size == 0,
+            f"image_size {sizes.image_size} must be a multiple of the backbone's patch size {sizes.patch_size}",
+        )
+        need(len(set(self.ted_positions)) == len(self.ted_positions), "ted_positions names a position twice")
+        need(
+            self.ted == "off" or len(self.ted_positions) > 0,
+            "ted_positions is empty: name pre_mlp or pre_attention, or set ted to off",
+        )
+        layers = self.ted_layers or ()
+        last = max(layers, default=0)
+        need(len(set(layers)) == len(layers), "ted_layers names a block twice")
+        need(
+            self.ted_layers is None or self.ted == "off" or len(layers) > 0,
+            "ted_layers is empty: leave it out for all blocks, or set ted to off",
+        )
+        need(
+            last < sizes.vision_layers,
+            f"ted_layers names block {last}, but the image tower has the blocks 0 to {sizes.vision_layers - 1}",
+        )
+        need(
+            self.text_adapter_layers <= sizes.text_layers,
+            f"text_adapter_layers is {self.text_adapter_layers}, but the text tower has {sizes.text_layers} blocks",
+        )
+        return self
+
+
+class DataConfig(Settings):
+    """The videos of a run and how clips are taken from them. Paths are relative to the working directory."""
+
+    train: str | None = None
+    """Training videos: a folder with one folder a class, a CSV, or a list file."""
+    val: str | None = None
+    """Videos that choose the best checkpoint; none: the last is the best."""
+    test: str | None = None
+    """Videos for `m2clip evaluate`."""
+    classes: str | None = None
+    """Class table: CSV `id,name` or one name a line; none: the names in the folder or CSV of `train`."""
+    root: str | None = None
+    """Folder that the paths inside the lists are relative to; none: the list's own folder."""
+    frames: PositiveInt = 8
+    """Frames in a clip."""
+    stride_frames: Annotated[int, Field(ge=0)] = 0
+    """Gap between a clip's frames, in frames of the video; 0: uniform segments over the whole video."""
+    recipe: Literal["kinetics", "something"] = "kinetics"
+    """Training augmentation: scale and crop (kinetics), or random resized crop with RandAugment (something)."""
+    flip: bool | None = None
+    """Whether training clips are mirrored at random; none: yes for kinetics, no for something."""
+    workers: Annotated[int, Field(ge=0)] = 2
+    """Processes that decode videos, for each training process; 0: in the training process itself."""
+    on_bad_file: Literal["skip", "stop"] = "skip"
+    """What an unreadable video does: named, counted and skipped, or the end of the run."""
+
+    @property
+    def flips(self) -> bool:
+        """Whether training clips are mirrored, after the recipe's default."""
+        return self.recipe == "kinetics" if self.flip is None else self.flip
+
+
+class LossConfig(Settings):
+    """Weights of the loss terms. A weight of 0 removes the term, its head and its cost."""
+
+    contrastive: Weight = 0.5
+    """Video-text contrast over the global batch."""
+    cross_modal: Weight = 0.5
+    """Cross-entropy of the similarities to all class texts."""
+    visual: Weight = 1.0
+    """Cross-entropy of the visual classification head."""
+    mlm: Weight = 0.1
+    """Masked words of the class text, predicted from the video."""
+    double_softmax: bool = False
+    """Softmax before the cross-entropy of `cross_modal`, as the reference code has it; for comparisons only."""
+    mlm_policy: Literal["verbs", "random", "off"] = "verbs"
+    """Which words are masked; off removes the MLM head like a weight of 0."""
+    mlm_rate: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Share of a text's words that is masked, at least one word."""
+
+    @property
+    def mlm_weight(self) -> float:
+        """The weight of the MLM term, 0 where nothing is masked."""
+        return 0.0 if self.mlm_policy == "off" else self.mlm
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Self:
+        total = self.contrastive + self.cross_modal + self.visual + self.mlm_weight
+        need(
+            total > 0,
+            "every loss weight is 0, so nothing would be learned; give contrastive, cross_modal or visual a weight",
+        )
+        return self
+
+
+class TrainConfig(Settings):
+    """How the adapters and heads are trained."""
+
+    epochs: PositiveInt = 12
+    """Passes over the training videos."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 2.0
+    """Passes over which the learning rate rises linearly from 0; then a cosine takes it to 0."""
+    batch_size: PositiveInt = 32
+    """Videos an optimiser step sees, over all processes and accumulated parts."""
+    accumulate: PositiveInt = 1
+    """Parts that a step's batch is cut into to save memory; the contrastive loss sees one part at a time."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; none: 1e-3 * batch_size / 256."""
+    text_lr_scale: Weight = 0.5
+    """Learning rate of the text adapters, as a multiple of the others'."""
+    weight_decay: Weight = 0.01
+    """Decoupled weight decay; biases have none."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest norm of a step's gradient; none: no limit."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """The one source of randomness: initial weights, order, sampling, augmentation, masking, dropout."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Arithmetic of the forward and backward pass; trained tensors are float32 in any case."""
+    best_by: Literal["similarity", "visual", "ensemble"] = "similarity"
+    """The reading whose validation top-1 chooses the best checkpoint."""
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate after warm-up."""
+        return 1e-3 * self.batch_size / 256 if self.lr is None else self.lr
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> Self:
+        need(
+            self.warmup_epochs < self.epochs,
+            f"warmup_epochs ({self.warmup_epochs:g}) must be smaller than epochs ({self.epochs})"
+            ": the schedule would never leave its warm-up",
+        )
+        need(
+            self.batch_size % self.accumulate == 0,
+            f"batch_size {self.batch_size} must be a multiple of accumulate {self.accumulate}",
+        )
+        return self
+
+
+class EvalConfig(Settings):
+    """How videos are seen in validation and evaluation."""
+
+    views_temporal: PositiveInt = 1
+    """Clips taken along a video."""
+    views_spatial: PositiveInt = 1
+    """Crops of a clip, evenly spaced along its longer side."""
+    batch_size: PositiveInt = 8
+    """Videos encoded at a time, in each process."""
+
+
+class RunConfig(Settings):
+    """Everything a training run needs to know."""
+
+    out: str
+    """Folder for checkpoints and logs."""
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+    @model_validator(mode="after")
+    def _reading_is_trained(self) -> Self:
+        need(
+            self.train.best_by == "similarity" or self.loss.visual > 0,
+            f"train.best_by is {self.train.best_by}, but loss.visual is 0, so there is no visual head; use similarity",
+        )
+        return self
+
+
+def checked(kind: type[Model], values: Mapping[str, Any], *, where: str) -> Model:
+    """Build settings from plain values; the ConfigError of a mistake starts with `where`."""
+    return validate(kind, values, where=lambda key: where)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's YAML file and put overrides such as "train.epochs=3" over it (values are read as YAML).
+
+    Raises ConfigError, one sentence, for a file that cannot be read, an unknown key and a value that does not fit.
+    """
+    source = Source.read(path)
+    for text in overrides:
+        source = source.override(text)
+    return validate(RunConfig, source.values, where=source.where)
