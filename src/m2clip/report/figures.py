@@ -1,0 +1,94 @@
+"""Figures as PNG bytes. matplotlib is imported on first use and never through pyplot, so no global state changes.
+
+Class names are set as plain text: with matplotlib's own reading of "$" a class "$5 to $6" would become a formula.
+"""
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from m2clip.report.metrics import Metrics
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CLASSES_WITH_NAMES = 40
+"""Above this, names on the axes of a confusion matrix cannot be read any more."""
+BARS = 40
+NAME_LETTERS = 40
+
+
+def available() -> bool:
+    """Whether matplotlib is installed (it comes with the extra `train`)."""
+    from importlib.util import find_spec
+
+    return find_spec("matplotlib") is not None
+
+
+def confusion_figure(confusion: NDArray[np.int64], class_names: Sequence[str], title: str) -> bytes:
+    """[K, K] counts -> the shares of each true class (row); with up to 15 classes the counts stand in the cells."""
+    count = len(class_names)
+    side = min(4 + 0.3 * count, 16)
+    figure = _figure(side + 1, side)
+    axes = figure.add_subplot()
+    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.set_title(title, parse_math=False)
+    if count <= CLASSES_WITH_NAMES:
+        names = [_short(name) for name in class_names]
+        axes.set_xticks(range(count), names, rotation=90, fontsize=8, parse_math=False)
+        axes.set_yticks(range(count), names, fontsize=8, parse_math=False)
+    if count <= 15:
+        for row, column in zip(*np.nonzero(confusion), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    return _png(figure)
+
+
+def class_bars(metrics: Metrics, title: str) -> bytes:
+    """Accuracy of each class that has videos, worst at the top; of many classes the worst 40."""
+    rows = [(row.accuracy, row) for row in metrics.classes if row.accuracy is not None]
+    shown = sorted(rows, key=lambda pair: pair[0])[:BARS]
+    figure = _figure(8, 1.5 + 0.25 * len(shown))
+    axes = figure.add_subplot()
+    positions = range(len(shown))
+    axes.barh(positions, [accuracy for accuracy, _ in shown], color="#3b6ea5")
+    mean_label = f"mean of all classes {metrics.mean_class:.3f}"
+    axes.axvline(metrics.mean_class, color="#c0392b", linewidth=1, label=mean_label)
+    axes.set_yticks(positions, [f"{_short(row.name)} ({row.videos})" for _, row in shown], fontsize=8, parse_math=False)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("accuracy (number of videos in brackets)")
+    more = f", the {len(shown)} worst of {len(rows)} classes" if len(shown) < len(rows) else ""
+    axes.set_title(title + more, parse_math=False)
+    axes.legend(loc="lower right", fontsize=8)
+    return _png(figure)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= NAME_LETTERS else name[: NAME_LETTERS - 1] + "…"
+
+
+def _figure(width_inches: float, height_inches: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        # A name in a script that the font lacks is drawn as boxes; the tables carry it in full.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()

@@ -1,0 +1,35 @@
+"""Results on disk: JSON and CSV, each written whole or not at all."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write beside the target and rename, so that an interrupted run never leaves half a file under the final name."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    os.replace(part, path)
+
+
+def json_text(document: Any) -> str:
+    """Readable JSON; a NaN or an infinity is a ValueError, for no JSON reader must accept them."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write one JSON document in UTF-8."""
+    write_whole(path, json_text(document) + "\n")
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a CSV in UTF-8 with one header line; floats keep all digits that tell them apart."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    write_whole(path, text.getvalue())
