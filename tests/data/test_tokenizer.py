@@ -196,8 +196,9 @@ def test_no_texts():
 def test_pieces_join_to_the_text_ids():
     tokenizer = get_tokenizer()
     pieces = tokenizer.pieces("Massaging person's  head (slowly)")
-    assert [piece for piece, _ in pieces] == ["massaging", "person", "'s", "head", "(", "slowly", ")"]
-    assert [i for _, ids in pieces for i in ids] == tokenizer.encode("massaging person's head (slowly)")
+    assert [piece.text for piece in pieces] == ["massaging", "person", "'s", "head", "(", "slowly", ")"]
+    assert [piece.follows_space for piece in pieces] == [True, True, False, True, True, False, False]
+    assert [index for piece in pieces for index in piece.ids] == tokenizer.encode("massaging person's head (slowly)")
 
 
 def test_too_small_a_context_is_refused():

@@ -1,8 +1,8 @@
 """Text -> CLIP token ids.
 
-CLIP reads byte-level BPE tokens of cleaned, lower-cased text. The merges ship in `vocabulary/`; `tokenizers` applies them.
-The rules around them (how text is cleaned, where words end) decide the ids as much as the merges do: they are kept
-exactly as CLIP was trained with, for every code point, since a changed id is a changed prompt.
+CLIP reads byte-level BPE tokens of cleaned, lower-cased text. The merges ship in `vocabulary/`; `tokenizers` applies
+them. The rules around them (how text is cleaned, where words end) decide the ids as much as the merges do: they are
+kept exactly as CLIP was trained with, for every code point, since a changed id is a changed prompt.
 """
 
 import gzip
@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from importlib import resources
+from typing import NamedTuple
 
 import ftfy
 import regex
@@ -32,6 +33,15 @@ _PIECE = regex.compile(
 
 class TruncatedText(UserWarning):
     """A text has more tokens than the text tower takes; its end was cut."""
+
+
+class Piece(NamedTuple):
+    """A run of letters, a digit, a run of punctuation, or an ending such as 's."""
+
+    text: str
+    ids: tuple[int, ...]
+    follows_space: bool
+    """Whether white space or nothing stands before it."""
 
 
 def clean(text: str) -> str:
@@ -62,16 +72,20 @@ class Tokenizer:
         """Pickle as a name: another process takes its own shared tokenizer."""
         return get_tokenizer, ()
 
-    def pieces(self, text: str) -> list[tuple[str, tuple[int, ...]]]:
-        """Return the words, numbers and punctuation runs of the cleaned `text` in order, each with its ids.
+    def pieces(self, text: str) -> list[Piece]:
+        """Return the pieces of the cleaned `text` in order.
 
         The ids of a text are those of its pieces one after the other: a caller may replace a piece and keep the rest.
         """
-        return [(piece, self._cached_ids(piece)) for piece in _PIECE.findall(clean(text))]
+        pieces, end = [], -1
+        for match in _PIECE.finditer(clean(text)):
+            pieces.append(Piece(match[0], self._cached_ids(match[0]), match.start() != end))
+            end = match.end()
+        return pieces
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of `text` without start and end token, uncut."""
-        return [index for _, ids in self.pieces(text) for index in ids]
+        return [index for piece in self.pieces(text) for index in piece.ids]
 
     def __call__(
         self, texts: str | Sequence[str], *, context_length: int = CONTEXT_LENGTH, pad_to_longest: bool = False
@@ -90,7 +104,7 @@ class Tokenizer:
         for text, row in zip(texts, rows, strict=True):
             if len(row) > context_length:
                 warnings.warn(
-                    f"{text!r} has {len(row)} tokens (start and end token included) and was cut to {context_length}: "
+                    f"{_shortened(text)!r} has {len(row)} tokens (start and end token included) and was cut to {context_length}: "
                     "shorten the text, or spread it over several texts of its class",
                     TruncatedText,
                     stacklevel=2,
@@ -113,6 +127,10 @@ class Tokenizer:
 def get_tokenizer() -> Tokenizer:
     """Return the tokenizer that all of a process shares."""
     return Tokenizer()
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 200 else text[:200] + "..."
 
 
 def _lines(packed: bytes) -> list[str]:
