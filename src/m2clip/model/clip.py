@@ -135,7 +135,9 @@ class TextTower(nn.Module):
         self.context_length = context_length
         self.token_embedding = nn.Embedding(vocab_size, width)
         self.positional_embedding = nn.Parameter(0.01 * torch.randn(context_length, width))
-        self.blocks = nn.ModuleList(Block(width, heads=heads, causal=True, quick_gelu=quick_gelu) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            Block(width, heads=heads, causal=True, quick_gelu=quick_gelu) for _ in range(layers)
+        )
         self.ln_final = nn.LayerNorm(width)
         self.projection = nn.Parameter(width**-0.5 * torch.randn(width, embed_dim))
         nn.init.normal_(self.token_embedding.weight, std=0.02)
@@ -143,7 +145,9 @@ class TextTower(nn.Module):
     def embed(self, tokens: Tensor) -> Tensor:
         """Token ids [K, L] -> hidden states [K, L, C] before the first block."""
         if tokens.ndim != 2 or tokens.shape[1] > self.context_length:
-            raise ValueError(f"tokens have shape {tuple(tokens.shape)}; [K, L] with L <= {self.context_length} is needed")
+            raise ValueError(
+                f"tokens have shape {tuple(tokens.shape)}; [K, L] with L <= {self.context_length} is needed"
+            )
         return self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
 
     def read(self, hidden: Tensor, tokens: Tensor) -> Tensor:

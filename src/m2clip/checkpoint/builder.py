@@ -1,0 +1,261 @@
+"""Build a model from a CLIP's weights with fresh adapters (`create`), or load one that was saved (`load`)."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from m2clip.builtin.weights import WEIGHTS as TINY_CLIP
+from m2clip.builtin.weights import load_tiny_clip
+from m2clip.checkpoint.files import CHECKPOINT_NAME, clip_from_hub, from_hub, read_tensors, sha256
+from m2clip.checkpoint.layouts import clip_state, infer_sizes, recognise
+from m2clip.config import BACKBONES, BackboneConfig, ModelConfig, checked
+from m2clip.data.prompts import class_texts, mlm_words
+from m2clip.errors import CheckpointError
+from m2clip.model.clip import CLIP
+from m2clip.model.info import AdapterLayout, ModelInfo, WeightSource
+from m2clip.model.m2clip import FORMAT_VERSION, M2CLIP
+
+OPENAI_HUB = {
+    "ViT-B-32": "openai/clip-vit-base-patch32",
+    "ViT-B-16": "openai/clip-vit-base-patch16",
+    "ViT-L-14": "openai/clip-vit-large-patch14",
+    "ViT-L-14-336": "openai/clip-vit-large-patch14-336",
+}
+"""Where OpenAI publishes each of its backbones on the Hugging Face hub."""
+
+State = dict[str, Tensor]
+
+
+def create(
+    backbone: str | BackboneConfig | Mapping[str, Any],
+    *,
+    weights: str | Path | None = None,
+    class_names: Sequence[str] = (),
+    further_texts: Sequence[Sequence[str]] = (),
+    frames: int = 8,
+    stride_frames: int = 0,
+    image_size: int | None = None,
+    ted: str = "both",
+    ted_positions: Sequence[str] = ("pre_mlp",),
+    ted_layers: Sequence[int] | None = None,
+    ted_width: int | None = None,
+    text_adapter_layers: int = 1,
+    text_adapter_width: int | None = None,
+    output_temporal: bool = True,
+    template: str = "A video of {}",
+    visual_head: bool = True,
+    masked_words: bool = True,
+    quick_gelu: bool | None = None,
+) -> M2CLIP:
+    """A frozen CLIP with fresh adapters: its scores are CLIP's. In eval mode, on the CPU, float32.
+
+    `backbone`: a name of `config.BACKBONES` or sizes. `weights`: None (random; the shipped weights for "builtin"), "openai", a hub
+    id ("owner/name") or a path to OpenAI's, open_clip's or Hugging Face's file. `class_names`: the K classes to train; without them
+    there is neither a visual nor a masked-word head. `further_texts`: for each class, texts beside the template's. `image_size`:
+    another input size, pixels; positions are interpolated. `ted*`, `text_adapter*`, `output_temporal`: which adapters, see
+    `config.ModelConfig`. `quick_gelu`: overrides the activation where a file does not say which it was trained with.
+
+    Raises ConfigError for settings that do not fit and CheckpointError for weights that cannot be used, one sentence each.
+    """
+    config = checked(
+        ModelConfig,
+        {
+            "backbone": dict(backbone) if isinstance(backbone, Mapping) else backbone,
+            "weights": None if weights is None else str(weights),
+            "image_size": image_size,
+            "ted": ted,
+            "ted_positions": tuple(ted_positions),
+            "ted_layers": None if ted_layers is None else tuple(ted_layers),
+            "ted_width": ted_width,
+            "text_adapter_layers": text_adapter_layers,
+            "text_adapter_width": text_adapter_width,
+            "output_temporal": output_temporal,
+            "template": template,
+        },
+        where="create",
+    )
+    name = config.backbone if isinstance(config.backbone, str) else "custom"
+    sizes = BACKBONES[name] if isinstance(config.backbone, str) else config.backbone
+    if quick_gelu is not None:
+        sizes = sizes.model_copy(update={"quick_gelu": quick_gelu})
+    sizes, state, source = _clip_weights(name, sizes, config.weights, activation_given=quick_gelu is not None)
+    _notice_size(image_size, sizes)
+    names = tuple(class_names)
+    info = ModelInfo(
+        backbone=name,
+        sizes=sizes,
+        weights=source,
+        layout=_layout(config, sizes),
+        image_size=image_size or sizes.image_size,
+        frames=frames,
+        stride_frames=stride_frames,
+        template=template,
+        class_names=names,
+        texts=class_texts(names, template=template, further=further_texts) if names else (),
+        words=mlm_words(names, template) if names and masked_words else (),
+    )
+    model = M2CLIP(_clip(sizes, state), info=info, visual_head=visual_head)
+    return model.eval()
+
+
+def load(path: str | Path, *, weights: str | Path | None = None) -> M2CLIP:
+    """Load a checkpoint of ours from a path or the hub ("hf-hub:owner/name"), in eval mode, on the CPU, float32.
+
+    The frozen CLIP comes from the checkpoint itself where it holds it, else from where it says (or from `weights`, if the file has
+    moved); another file than the one trained on is refused by its hash. Raises CheckpointError, one sentence, listing keys that are
+    missing or unexpected.
+    """
+    if str(path).startswith("hf-hub:"):
+        path = from_hub(str(path), (CHECKPOINT_NAME,))
+    file = read_tensors(path)
+    info = read_info(file.metadata, where=str(path))
+    own_clip = {key.removeprefix("clip."): value for key, value in file.tensors.items() if key.startswith("clip.")}
+    trained = {key: value for key, value in file.tensors.items() if not key.startswith("clip.")}
+    if own_clip:
+        state = own_clip
+    else:
+        source = str(weights) if weights is not None else info.weights.source
+        _, found, got = _clip_weights(info.backbone, info.sizes, source, activation_given=True)
+        if found is None:
+            raise CheckpointError(f"{path} does not say which CLIP it was trained on; pass its file as weights")
+        if info.weights.sha256 is not None and got.sha256 != info.weights.sha256:
+            raise CheckpointError(
+                f"{path} was trained on CLIP weights with SHA-256 {info.weights.sha256[:12]}..., but {source} has "
+                f"{str(got.sha256)[:12]}...; pass the right file as weights"
+            )
+        state = found
+    model = M2CLIP(_clip(info.sizes, state), info=info, visual_head="visual_head.linear.weight" in trained)
+    expected = set(model.state_dict()) if own_clip else set(model.trained_parameters())
+    missing = sorted(expected - set(file.tensors))
+    unexpected = sorted(set(file.tensors) - expected)
+    shapes = model.state_dict()
+    wrong = sorted(k for k in expected & set(file.tensors) if shapes[k].shape != file.tensors[k].shape)
+    if missing or unexpected or wrong:
+        raise CheckpointError(
+            f"{path} does not fit the layout that its header describes: missing {_short(missing)}; unexpected {_short(unexpected)}; "
+            f"of another shape {_short(wrong)}"
+        )
+    model.load_state_dict(file.tensors, strict=bool(own_clip))
+    return model.eval()
+
+
+def read_info(metadata: Mapping[str, str], *, where: str) -> ModelInfo:
+    """The record in a checkpoint's header; CheckpointError where the file is none of ours or of a newer format."""
+    if metadata.get("format") != "m2clip":
+        raise CheckpointError(
+            f"{where} is no m2clip checkpoint; use `m2clip convert` for files of CLIP or of the reference implementation"
+        )
+    version = metadata.get("format_version", "")
+    if not version.isdigit() or int(version) > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{where} has format version {version!r}, this m2clip reads up to {FORMAT_VERSION}; install a newer m2clip"
+        )
+    try:
+        return ModelInfo.model_validate_json(metadata.get("info", ""))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "info"
+        raise CheckpointError(
+            f"the header of {where} cannot be read: {place}: {first['msg']}; copy the file again"
+        ) from None
+
+
+def _clip_weights(
+    name: str, sizes: BackboneConfig, source: str | None, *, activation_given: bool
+) -> tuple[BackboneConfig, State | None, WeightSource]:
+    """Sizes, tensors in CLIP's names (None: random), and where they came from."""
+    if name == "builtin" and source in (None, "builtin"):
+        shipped, state = load_tiny_clip()
+        return sizes.model_copy(update=shipped), state, WeightSource(source="builtin", sha256=sha256(TINY_CLIP))
+    if source is None:
+        return sizes, None, WeightSource()
+    quick: bool | None = None
+    if source == "openai":
+        if name not in OPENAI_HUB:
+            raise CheckpointError(f"OpenAI has no weights for the backbone {name!r}; it has {', '.join(OPENAI_HUB)}")
+        path, quick = clip_from_hub(OPENAI_HUB[name])
+    elif _is_path(source):
+        path = Path(source)
+    else:
+        path, quick = clip_from_hub(source)
+    file = read_tensors(path)
+    state, _ = clip_state(file.tensors, where=source)
+    if quick is not None and not activation_given:
+        sizes = sizes.model_copy(update={"quick_gelu": quick})
+    elif not activation_given and not file.is_torchscript and recognise(file.tensors, where=source) == "openai":
+        warnings.warn(
+            f"{source} does not say which activation it was trained with; {'QuickGELU' if sizes.quick_gelu else 'GELU'} is used "
+            "(OpenAI's weights want QuickGELU, most of open_clip's GELU; pass quick_gelu to choose)",
+            stacklevel=3,
+        )
+    _same_sizes(sizes, infer_sizes(state, quick_gelu=sizes.quick_gelu, where=source), name=name, where=source)
+    return sizes, state, WeightSource(source=source, sha256=file.sha256)
+
+
+def _is_path(source: str) -> bool:
+    """A path exists, or looks like one; a hub id is "owner/name" and no file ends so."""
+    known = (".safetensors", ".pt", ".pth", ".bin")
+    return (
+        Path(source).exists() or source.endswith(known) or source.startswith((".", "/", "~")) or source.count("/") != 1
+    )
+
+
+def _same_sizes(asked: BackboneConfig, found: BackboneConfig, *, name: str, where: str) -> None:
+    # Heads cannot be read off tensors; they follow the family's rule, which custom sizes need not.
+    skipped = {"vision_heads", "text_heads", "mean", "std", "quick_gelu"}
+    want, have = asked.model_dump(exclude=skipped), found.model_dump(exclude=skipped)
+    differences = [f"{key} {have[key]} instead of {want[key]}" for key in want if want[key] != have[key]]
+    if differences:
+        fitting = next((other for other, s in BACKBONES.items() if s.model_dump(exclude=skipped) == have), None)
+        remedy = f"use the backbone {fitting}" if fitting else "pass its sizes as the backbone"
+        raise CheckpointError(f"{where} is another CLIP than {name}: {', '.join(differences)}; {remedy}")
+
+
+def _clip(sizes: BackboneConfig, state: State | None) -> CLIP:
+    arguments = sizes.model_dump(exclude={"mean", "std"})
+    if state is None:
+        return CLIP(**arguments)
+    with torch.device("meta"):  # no time is spent on random numbers that the file replaces
+        clip = CLIP(**arguments)
+    expected = clip.state_dict()
+    missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    wrong = sorted(k for k in set(expected) & set(state) if expected[k].shape != state[k].shape)
+    if missing or unexpected or wrong:
+        raise CheckpointError(
+            f"the CLIP weights do not fit: missing {_short(missing)}; unexpected {_short(unexpected)}; of another shape {_short(wrong)}"
+        )
+    clip.load_state_dict(state, assign=True)
+    return clip
+
+
+def _layout(config: ModelConfig, sizes: BackboneConfig) -> AdapterLayout:
+    every = tuple(range(sizes.vision_layers))
+    layers = () if config.ted == "off" else (every if config.ted_layers is None else tuple(sorted(config.ted_layers)))
+    return AdapterLayout(
+        ted=config.ted,
+        pre_mlp=layers if "pre_mlp" in config.ted_positions else (),
+        pre_attention=layers if "pre_attention" in config.ted_positions else (),
+        ted_width=config.ted_width or sizes.vision_width // 2,
+        text=tuple(range(sizes.text_layers - config.text_adapter_layers, sizes.text_layers)),
+        text_width=config.text_adapter_width or sizes.text_width * 3 // 4,
+        output_temporal_width=sizes.embed_dim // 2 if config.output_temporal else 0,
+    )
+
+
+def _notice_size(image_size: int | None, sizes: BackboneConfig) -> None:
+    if image_size is not None and image_size != sizes.image_size:
+        warnings.warn(
+            f"the backbone was trained at {sizes.image_size} pixels and is used at {image_size}: its position embeddings are interpolated",
+            stacklevel=3,
+        )
+
+
+def _short(keys: Sequence[str], most: int = 5) -> str:
+    if not keys:
+        return "nothing"
+    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")

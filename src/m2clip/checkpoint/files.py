@@ -1,0 +1,148 @@
+"""Weight files -> tensors: from a path or from the Hugging Face hub, never executing anything that a file holds."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from m2clip.checkpoint.torchscript import is_torchscript, read_torchscript
+from m2clip.errors import CheckpointError
+
+CHECKPOINT_NAME = "m2clip.safetensors"
+"""The file that holds our checkpoint in a hub repository."""
+
+_CLIP_NAMES = ("model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
+_CONFIG_NAMES = ("config.json", "open_clip_config.json")
+# Keys under which training programs keep the state dict.
+_WRAPPERS = ("state_dict", "model", "model_state_dict")
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """The tensors of a file and what lay around them."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+    """The header of a safetensors file; empty otherwise."""
+    sha256: str
+    is_torchscript: bool = False
+
+
+def read_tensors(path: str | Path) -> TensorFile:
+    """Read .safetensors, a TorchScript archive, or a PyTorch file of tensors. CheckpointError for anything else."""
+    path = Path(path)
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise CheckpointError(f"{path} {what}; a weight file is needed (.safetensors, .pt, .pth or .bin)")
+    if path.suffix == ".safetensors":
+        tensors, metadata = _read_safetensors(path)
+        return TensorFile(tensors, metadata, sha256(path))
+    if is_torchscript(path):
+        return TensorFile(_unwrapped(read_torchscript(path), path), {}, sha256(path), is_torchscript=True)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is no file of plain tensors and is not opened otherwise ({reason})") from None
+    return TensorFile(_unwrapped(loaded, path), {}, sha256(path))
+
+
+def read_header(path: str | Path) -> dict[str, str]:
+    """The metadata of a safetensors file; empty where there is none. Costs no tensor."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is no readable safetensors file ({error}); it may be cut off, so copy it again"
+        ) from None
+
+
+def from_hub(identity: str, names: tuple[str, ...]) -> Path:
+    """Download the first of `names` that the hub repository `identity` ("owner/name") has; the local path in the hub's cache."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    identity = identity.removeprefix("hf-hub:")
+    for name in names:
+        try:
+            return Path(hf_hub_download(identity, name))
+        except LocalEntryNotFoundError:
+            break  # no network: no use in trying the other names
+        except EntryNotFoundError:
+            continue
+        except RepositoryNotFoundError:
+            raise CheckpointError(
+                f"the hub has no repository {identity!r}, or it is private (then log in with `hf auth login`)"
+            ) from None
+        except Exception as error:  # network and proxy faults have many types across versions of the hub's client
+            raise CheckpointError(_offline(identity, type(error).__name__)) from None
+    else:
+        raise CheckpointError(f"the hub repository {identity!r} has none of {', '.join(names)}")
+    raise CheckpointError(_offline(identity, "no network and not in the cache"))
+
+
+def clip_from_hub(identity: str) -> tuple[Path, bool | None]:
+    """A CLIP's weight file in a hub repository, and whether its own config asks for QuickGELU (None: it does not say)."""
+    path = from_hub(identity, _CLIP_NAMES)
+    config = next((path.parent / name for name in _CONFIG_NAMES if (path.parent / name).is_file()), None)
+    if config is None:
+        try:
+            config = from_hub(identity, _CONFIG_NAMES)
+        except CheckpointError:
+            return path, None
+    return path, activation_of(config)
+
+
+def activation_of(config: Path) -> bool | None:
+    """Whether a CLIP's config.json (transformers) or open_clip_config.json asks for QuickGELU; None where it cannot be read."""
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(values, dict):
+        return None
+    if isinstance(values.get("model_cfg"), dict):
+        return bool(values["model_cfg"].get("quick_gelu", False))
+    if "vision_config" in values or values.get("model_type") == "clip":
+        vision = values.get("vision_config")
+        # transformers leaves out what equals its default, and its default is quick_gelu.
+        return (vision.get("hidden_act", "quick_gelu") if isinstance(vision, dict) else "quick_gelu") == "quick_gelu"
+    return None
+
+
+def _offline(identity: str, reason: str) -> str:
+    return (
+        f"the weights of {identity!r} could not be fetched from the Hugging Face hub ({reason}): connect to the network, "
+        "or download the file elsewhere and pass its path as weights"
+    )
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    metadata = read_header(path)
+    with safe_open(str(path), framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (not a dict)
+
+
+def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
+    for name in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
+            loaded = loaded[name]
+            break
+    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise CheckpointError(f"{path} holds no state dict: a mapping from names to tensors is needed")
+    if all(key.startswith("module.") for key in loaded):  # saved from inside DistributedDataParallel
+        return {key.removeprefix("module."): value for key, value in loaded.items()}
+    return dict(loaded)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

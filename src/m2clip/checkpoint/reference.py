@@ -1,0 +1,182 @@
+"""Tensors in the key names of the method's reference implementation -> our model.
+
+The reference keeps the masked-word block as one more text block behind the encoder's own (its 13th), and everything it trains
+under names with "adapter" or "textad"; here each of them has its place.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from m2clip.checkpoint.layouts import clip_state, infer_sizes, rename_openai
+from m2clip.errors import CheckpointError
+from m2clip.model.clip import CLIP
+from m2clip.model.info import AdapterLayout, ModelInfo, Ted
+from m2clip.model.m2clip import M2CLIP
+
+_CLIP_LAYERS = 12  # text blocks of every CLIP of OpenAI's; a 13th is the masked-word block
+_TED = re.compile(
+    r"visual\.transformer\.resblocks\.(\d+)\.adapter_pre_(attn|mlp)\.(offset_adapter\.)?(fc1|conv|fc2)\.(weight|bias)"
+)
+_OUTPUT = re.compile(r"visual\.t_adapter\.(fc1|conv|fc2)\.(weight|bias)")
+_TEXT = re.compile(r"transformer\.resblocks\.(\d+)\.adapter_pre_mlp\.textad_(fc1|fc2)\.(weight|bias)")
+_PART = {"fc1": "down", "conv": "convolution", "fc2": "up"}
+_EXACT = {
+    "visual.adapter_fc.weight": "visual_head.linear.weight",
+    "visual.adapter_fc.bias": "visual_head.linear.bias",
+    "mlm_adapter.transform.dense.weight": "masked_words.head.dense.weight",
+    "mlm_adapter.transform.dense.bias": "masked_words.head.dense.bias",
+    "mlm_adapter.transform.LayerNorm.weight": "masked_words.head.norm.weight",
+    "mlm_adapter.transform.LayerNorm.bias": "masked_words.head.norm.bias",
+    "mlm_adapter.decoder.weight": "masked_words.head.decoder.weight",
+    "mlm_adapter.bias": "masked_words.head.decoder.bias",
+}
+
+
+def from_reference(
+    state_dict: Mapping[str, Tensor],
+    *,
+    clip_weights: Mapping[str, Tensor] | None = None,
+    class_names: Sequence[str] = (),
+    words: Sequence[str] = (),
+    frames: int = 8,
+    stride_frames: int = 0,
+    template: str = "A video of {}",
+) -> M2CLIP:
+    """Build the model from the reference implementation's tensors; sizes, adapter places, widths and counts come from keys and shapes.
+
+    `state_dict`: all tensors, or only the trained ones; then `clip_weights` (a CLIP state dict in OpenAI's, Hugging Face's or our
+    names) holds the frozen rest. `class_names` and `words` are not in such files: without them they are "class 0", "word 0", ...
+    Raises CheckpointError for keys that are unknown or missing, listing them.
+    """
+    where = "the reference state dict"
+    tensors = {key: value.float() for key, value in state_dict.items()}
+    blocks = {int(m[1]) for key in tensors if (m := re.match(r"transformer\.resblocks\.(\d+)\.(?!adapter)", key))}
+    texts = {int(m[1]) for key in tensors if (m := _TEXT.fullmatch(key))}
+    masked_block = _masked_block(tensors, blocks, texts)
+    state: dict[str, Tensor] = {}
+    if clip_weights is not None:
+        clip, _ = clip_state(clip_weights, where="the CLIP weights")
+        state |= {f"clip.{key}": value for key, value in clip.items()}
+        if masked_block is not None:
+            last = f"clip.text.blocks.{masked_block - 1}."
+            state |= {f"masked_block.{k.removeprefix(last)}": v for k, v in state.items() if k.startswith(last)}
+    unknown = []
+    for key, value in tensors.items():
+        place = _place(key, masked_block)
+        if place is None:
+            unknown.append(key)
+        else:
+            state[place] = _shaped(place, value)
+    if unknown:
+        raise CheckpointError(
+            f"{where} has keys that the reference implementation does not write: {', '.join(sorted(unknown)[:8])}"
+        )
+    own_clip = {key.removeprefix("clip."): value for key, value in state.items() if key.startswith("clip.")}
+    if not own_clip:
+        raise CheckpointError(
+            f"{where} holds trained tensors only; pass the CLIP weights it was trained on as clip_weights"
+        )
+    sizes = infer_sizes(own_clip, quick_gelu=True, where=where)
+    info = ModelInfo(
+        backbone="custom",
+        sizes=sizes,
+        layout=_layout(state, {layer for layer in texts if layer != masked_block}),
+        image_size=sizes.image_size,
+        frames=frames,
+        stride_frames=stride_frames,
+        template=template,
+        class_names=_named(class_names, state, "visual_head.linear.bias", "class"),
+        words=_named(words, state, "masked_words.head.decoder.bias", "word"),
+        training={"source": "reference implementation"},
+    )
+    info = info.model_copy(update={"texts": tuple((template.format(name),) for name in info.class_names)})
+    with torch.device("meta"):
+        clip_model = CLIP(**sizes.model_dump(exclude={"mean", "std"}))
+        model = M2CLIP(clip_model, info=info)
+    wanted = set(model.state_dict())
+    if wanted != set(state):
+        missing, extra = sorted(wanted - set(state)), sorted(set(state) - wanted)
+        raise CheckpointError(
+            f"{where} does not fit together: missing {missing[:8] or 'nothing'}, without a place {extra[:8] or 'nothing'}"
+        )
+    model.load_state_dict(state, assign=True)
+    return _frozen(model)
+
+
+def _frozen(model: M2CLIP) -> M2CLIP:
+    # Assigned tensors come without the flags that the constructor had set.
+    trained = set(model.trained_parameters())
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trained)
+    return model.eval()
+
+
+def _masked_block(tensors: Mapping[str, Tensor], blocks: set[int], texts: set[int]) -> int | None:
+    """The index of the masked-word block: one behind the encoder's last; None where the file has no masked-word head."""
+    if "mlm_adapter.bias" not in tensors:
+        return None
+    return max(blocks) if blocks else max(max(texts, default=_CLIP_LAYERS), _CLIP_LAYERS)
+
+
+def _place(key: str, masked_block: int | None) -> str | None:
+    """Our key for one of the reference's."""
+    if key in _EXACT:
+        return _EXACT[key]
+    if match := _TED.fullmatch(key):
+        position = "pre_attention" if match[2] == "attn" else "pre_mlp"
+        branch = "difference" if match[3] else "enhancement"
+        return f"vision_adapters.{position}.{match[1]}.{branch}.{_PART[match[4]]}.{match[5]}"
+    if match := _OUTPUT.fullmatch(key):
+        return f"vision_adapters.output_temporal.enhancement.{_PART[match[1]]}.{match[2]}"
+    if match := _TEXT.fullmatch(key):
+        owner = "masked_words.adapter" if int(match[1]) == masked_block else f"text_adapters.pre_mlp.{match[1]}"
+        return f"{owner}.{_PART[match[2]]}.{match[3]}"
+    name = rename_openai(key)
+    if name is None:
+        return None
+    masked = f"text.blocks.{masked_block}."
+    return f"masked_block.{name.removeprefix(masked)}" if name.startswith(masked) else f"clip.{name}"
+
+
+def _shaped(place: str, value: Tensor) -> Tensor:
+    """The reference's convolution weights carry singleton dimensions: [A, 1, 3] in time, [A, 1, 1, 3, 3] in space."""
+    if not place.endswith("convolution.weight"):
+        return value
+    return value.squeeze(1).T.contiguous() if value.ndim == 3 else value.squeeze(1)
+
+
+def _layout(state: Mapping[str, Tensor], texts: set[int]) -> AdapterLayout:
+    def layers(position: str) -> tuple[int, ...]:
+        return tuple(
+            sorted({int(key.split(".")[2]) for key in state if key.startswith(f"vision_adapters.{position}.")})
+        )
+
+    def width(pattern: str) -> int:
+        """Bottleneck of the first adapter whose `down` bias matches."""
+        return next((len(value) for key, value in state.items() if re.fullmatch(pattern + r"\.down\.bias", key)), 0)
+
+    branches = {match[1] for key in state if (match := re.match(r"vision_adapters\.pre_\w+\.\d+\.(\w+)\.", key))}
+    ted: Ted = "off"
+    if branches:
+        ted = "both" if len(branches) == 2 else ("enhancement" if "enhancement" in branches else "difference")
+    return AdapterLayout(
+        ted=ted,
+        pre_mlp=layers("pre_mlp"),
+        pre_attention=layers("pre_attention"),
+        ted_width=width(r"vision_adapters\.pre_\w+\.\d+\.\w+"),
+        text=tuple(sorted(texts)),
+        text_width=width(r"(text_adapters\.pre_mlp\.\d+|masked_words\.adapter)"),
+        output_temporal_width=width(r"vision_adapters\.output_temporal\.enhancement"),
+    )
+
+
+def _named(names: Sequence[str], state: Mapping[str, Tensor], bias: str, kind: str) -> tuple[str, ...]:
+    count = len(state[bias]) if bias in state else 0
+    if names and len(names) != count:
+        raise CheckpointError(
+            f"{len(names)} names of a {kind} were given, but the tensors have {count}; pass one for each, in their order"
+        )
+    return tuple(names) or tuple(f"{kind} {index}" for index in range(count))

@@ -1,0 +1,133 @@
+"""The trained adapters of M2-CLIP (arXiv 2401.11649, section 3.2 and 3.3). Each starts as the identity: a fresh model IS the frozen CLIP.
+
+All of an adapter module's parameters are trained; the frozen model never lives in one.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Branches = Literal["both", "enhancement", "difference"]
+
+
+def _projection(inputs: int, outputs: int) -> nn.Linear:
+    """A linear map with PyTorch's default weights and a zero bias (every adapter bias starts at zero)."""
+    linear = nn.Linear(inputs, outputs)
+    nn.init.zeros_(linear.bias)
+    return linear
+
+
+class TemporalConvolution(nn.Module):
+    """Depthwise convolution in time, kernel 3, zero padding: [B, T, N, A] -> the same shape. Starts at zero.
+
+    With three taps it is a shift, a multiplication and an addition, so tokens never change their layout:
+    out[t] = w[0] x[t-1] + w[1] x[t] + w[2] x[t+1] + b.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, N, A] -> [B, T, N, A]."""
+        before, here, after = self.weight.to(x.dtype)
+        padded = F.pad(x, (0, 0, 0, 0, 1, 1))
+        out = padded[:, :-2] * before + x * here + padded[:, 2:] * after
+        return out + self.bias.to(x.dtype)
+
+
+class SpatialConvolution(nn.Module):
+    """Depthwise 3x3 convolution over the patch grid, zero padding: [F, h, w, A] -> the same shape. Starts at zero."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(width, 1, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[F, h, w, A] -> [F, h, w, A]; the permuted view is channels-last, so nothing is copied."""
+        out = F.conv2d(x.permute(0, 3, 1, 2), self.weight, self.bias, padding=1, groups=x.shape[-1])
+        return out.permute(0, 2, 3, 1)
+
+
+class Enhancement(nn.Module):
+    """TE(x) = Up(DWConv_time(Down(x))): every token, the class token too, is mixed with itself in the neighbouring frames."""
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.down = _projection(width, bottleneck)
+        self.convolution = TemporalConvolution(bottleneck)
+        self.up = _projection(bottleneck, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, T, N, C] -> [B, T, N, C]."""
+        return self.up(self.convolution(self.down(x)))
+
+
+class Difference(nn.Module):
+    """TD(p) = Up(DWConv_space(Down(p_t - p_{t-1}))): what moved between neighbouring frames, seen in a 3x3 neighbourhood.
+
+    Frame 0 has no predecessor; its difference is zero.
+    """
+
+    def __init__(self, width: int, bottleneck: int) -> None:
+        super().__init__()
+        self.down = _projection(width, bottleneck)
+        self.convolution = SpatialConvolution(bottleneck)
+        self.up = _projection(bottleneck, width)
+
+    def forward(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Patch tokens [B, T, h*w, C] and their grid (h, w) -> [B, T, h*w, C]."""
+        first = torch.zeros_like(patches[:, :1])
+        change = torch.cat([first, patches[:, 1:] - patches[:, :-1]], dim=1)
+        hidden = self.down(change)
+        hidden = self.convolution(hidden.reshape(-1, *grid, hidden.shape[-1]))
+        return self.up(hidden.reshape(*patches.shape[:3], -1))
+
+
+class TEDAdapter(nn.Module):
+    """x + TE(x) + pad(TD(x)); `branches` leaves one of the two out (an ablation). pad: nothing is added to the class token."""
+
+    def __init__(self, width: int, *, bottleneck: int, branches: Branches = "both") -> None:
+        super().__init__()
+        self.enhancement = Enhancement(width, bottleneck) if branches != "difference" else None
+        self.difference = Difference(width, bottleneck) if branches != "enhancement" else None
+
+    def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Tokens [B, T, N, C] with the class token first and N = 1 + h*w for grid (h, w) -> [B, T, N, C]."""
+        out = x
+        if self.enhancement is not None:
+            out = out + self.enhancement(x)
+        if self.difference is not None:
+            out = out + F.pad(self.difference(x[:, :, 1:], grid), (0, 0, 1, 0))
+        return out
+
+
+class TextAdapter(nn.Module):
+    """x + Up(GELU(Down(x))) with exact GELU. Up starts at zero, so a fresh adapter changes nothing to the last bit."""
+
+    def __init__(self, width: int, *, bottleneck: int) -> None:
+        super().__init__()
+        self.down = _projection(width, bottleneck)
+        self.up = nn.Linear(bottleneck, width)
+        nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[K, L, C] -> [K, L, C]."""
+        return x + self.up(F.gelu(self.down(x)))
+
+
+class OutputTemporalAdapter(nn.Module):
+    """f + Up(DWConv_time(Down(f))) on the frame embeddings; bottleneck D/2 in the paper's models."""
+
+    def __init__(self, embed_dim: int, *, bottleneck: int) -> None:
+        super().__init__()
+        self.enhancement = Enhancement(embed_dim, bottleneck)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Frame embeddings [B, T, D] -> [B, T, D]."""
+        return frames + self.enhancement(frames.unsqueeze(2)).squeeze(2)

@@ -1,0 +1,72 @@
+"""CLIP's towers with adapters between the halves of their blocks: frames and texts -> features (SPEC: vision tower, text tower)."""
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from torch import Tensor, nn
+
+from m2clip.model.adapters import OutputTemporalAdapter, TEDAdapter, TextAdapter
+from m2clip.model.clip import Block, TextTower, VisionTower
+
+
+class VisionAdapters(nn.Module):
+    """The trained parts of the image tower, keyed by the index of the block they sit in."""
+
+    def __init__(
+        self,
+        *,
+        pre_attention: Mapping[int, TEDAdapter],
+        pre_mlp: Mapping[int, TEDAdapter],
+        output_temporal: OutputTemporalAdapter | None,
+    ) -> None:
+        super().__init__()
+        self.pre_attention = nn.ModuleDict({str(layer): adapter for layer, adapter in pre_attention.items()})
+        self.pre_mlp = nn.ModuleDict({str(layer): adapter for layer, adapter in pre_mlp.items()})
+        self.output_temporal = output_temporal
+
+
+class TextAdapters(nn.Module):
+    """The trained parts of the text tower: one adapter before the MLP of each listed block."""
+
+    def __init__(self, pre_mlp: Mapping[int, TextAdapter]) -> None:
+        super().__init__()
+        self.pre_mlp = nn.ModuleDict({str(layer): adapter for layer, adapter in pre_mlp.items()})
+
+
+def encode_frames(tower: VisionTower, adapters: VisionAdapters, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """Clips [B, T, 3, H, W] (normalised) -> frame embeddings [B, T, D] and the last block's class tokens [B, T, C].
+
+    T is read from the input: any number of frames works.
+    """
+    batch, frames = clips.shape[:2]
+    x, grid = tower.embed(clips.flatten(0, 1))  # [B*T, N, C]
+
+    def adapt(x: Tensor, table: nn.ModuleDict, layer: int) -> Tensor:
+        if str(layer) not in table:
+            return x
+        return table[str(layer)](x.unflatten(0, (batch, frames)), grid).flatten(0, 1)
+
+    for layer, block in enumerate(cast(Iterable[Block], tower.blocks)):
+        x = adapt(x, adapters.pre_attention, layer)
+        x = block.attend(x)
+        x = adapt(x, adapters.pre_mlp, layer)
+        x = block.feed_forward(x)
+    class_tokens = x[:, 0]
+    embeddings = (tower.ln_post(class_tokens) @ tower.projection).unflatten(0, (batch, frames))
+    if adapters.output_temporal is not None:
+        embeddings = adapters.output_temporal(embeddings)
+    return embeddings, class_tokens.unflatten(0, (batch, frames))
+
+
+def encode_words(tower: TextTower, adapters: TextAdapters, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Token ids [K, L] -> embeddings [K, D] and the hidden states [K, L, C] after the last block, before the final LayerNorm.
+
+    Attention is causal, so columns behind the longest text may be cut off beforehand: the result is exactly the same.
+    """
+    x = tower.embed(tokens)
+    for layer, block in enumerate(cast(Iterable[Block], tower.blocks)):
+        x = block.attend(x)
+        if str(layer) in adapters.pre_mlp:
+            x = adapters.pre_mlp[str(layer)](x)
+        x = block.feed_forward(x)
+    return tower.read(x, tokens), x
