@@ -21,9 +21,9 @@ def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def masker(names, *, policy="verbs", rate=0.2, template=TEMPLATE, words=None) -> Masker:
+def masker(names, *, policy="verbs", rate=0.2, template=TEMPLATE, words=None, **options) -> Masker:
     words = mlm_words(names, template) if words is None else words
-    return Masker(words, policy=policy, rate=rate, tokenizer=get_tokenizer(), template=template)
+    return Masker(words, policy=policy, rate=rate, tokenizer=get_tokenizer(), template=template, **options)
 
 
 def texts_of(names) -> list[str]:
@@ -184,6 +184,14 @@ def test_verbs_come_first_and_template_words_last():
     assert {"red", "star", "something"} <= seen
 
 
+def test_a_verb_of_the_template_does_not_hide_that_of_the_name():
+    template = "someone doing {}"
+    mask = masker(["jump high"], template=template, rate=0.0)
+    for seed in range(10):
+        masked = mask(["someone doing jump high"], rng(seed))
+        assert masked_words(mlm_words(["jump high"], template), masked) == [["jump"]]
+
+
 def test_random_policy_draws_every_word_at_the_rate():
     names = ["red star moving left to right slowly now"]
     words = mlm_words(names, TEMPLATE)
@@ -219,6 +227,8 @@ def test_a_word_that_the_cut_took_is_no_target():
         masked = masker([], words=words, rate=1.0)([text], rng())
     assert set(masked_words(words, masked)[0]) == {"jump"}
     assert masked.tokens[0, -1] == get_tokenizer().end_id
+    with pytest.warns(TruncatedText):
+        assert masker([], words=words, rate=1.0, context_length=9)([text], rng()).tokens.shape == (1, 9)
 
 
 def test_rate_one_masks_all_words():

@@ -85,8 +85,7 @@ class ClassTable:
         found: dict[str, int] = {}
         for where, label in labels:
             if label not in found:
-                index = exact.get(label)
-                candidates = loose.get(_fold(label), set()) if index is None else {index}
+                candidates = {exact[label]} if label in exact else loose.get(_fold(label), set())
                 if len(candidates) != 1:
                     raise ManifestError(f"{where}: unknown class {label!r}: {self._advice(label, candidates)}")
                 (found[label],) = candidates

@@ -100,20 +100,22 @@ class Masker:
         rate: float = 0.2,
         tokenizer: Tokenizer,
         template: str = "{}",
+        context_length: int = CONTEXT_LENGTH,
     ) -> None:
         if policy not in ("verbs", "random", "off"):
             raise ConfigError(f"masking policy {policy!r} is unknown: take verbs, random or off")
         if not 0.0 <= rate <= 1.0:
             raise ConfigError(f"masking rate {rate} is outside 0..1: give the share of words to mask")
         self._index_of = {word: index for index, word in enumerate(words)}
-        self._policy, self._rate, self._tokenizer = policy, rate, tokenizer
+        self._policy, self._rate = policy, rate
+        self._tokenizer, self._context_length = tokenizer, context_length
         (self._mask_id,) = tokenizer.encode("mask")
         self._template_words = {word.text for end in _template_ends(template) for word in _words(tokenizer.pieces(end))}
         self._places_of: dict[str, dict[str, list[tuple[int, int]]]] = {}  # texts repeat at every step
 
     def __call__(self, texts: Sequence[str], rng: np.random.Generator) -> MaskedTexts:
         """Return the masked texts. The same state of `rng` gives the same masks."""
-        tokens = self._tokenizer(texts, pad_to_longest=True)
+        tokens = self._tokenizer(texts, context_length=self._context_length, pad_to_longest=True)
         targets = torch.full_like(tokens, NOT_A_TARGET)
         if self._policy != "off":
             for row, text in enumerate(texts):
@@ -131,7 +133,7 @@ class Masker:
             return []
         order = [words[index] for index in rng.permutation(len(words))]
         if self._policy == "verbs":
-            first = verbs(words) - self._template_words
+            first = verbs(word for word in words if word not in self._template_words)
             order.sort(
                 key=lambda word: (word not in first, word in self._template_words)
             )  # stable: random inside a rank
@@ -142,7 +144,7 @@ class Masker:
         places: dict[str, list[tuple[int, int]]] = {}
         for word in _words(self._tokenizer.pieces(text)):
             start, stop = word.start + 1, word.stop + 1  # the start token stands in front
-            if word.text in self._index_of and stop < CONTEXT_LENGTH:
+            if word.text in self._index_of and stop < self._context_length:
                 places.setdefault(word.text, []).append((start, stop))
         return places
 
