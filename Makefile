@@ -9,16 +9,16 @@ JOBS ?= 2
 
 .PHONY: demo test check setup clean
 
-setup: $(VENV)/.ready
+# For work on m2clip itself: with linters, type checker and the references of the parity tests.
+setup: $(VENV)/.dev
 
-# The environment is made anew whenever the dependencies change. Installing the package itself is editable and cheap.
-$(VENV)/.ready: pyproject.toml
+# Both are made anew whenever the dependencies change; the package itself is installed editable.
+$(VENV)/.train $(VENV)/.dev: $(VENV)/.%: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	touch $@
 
-demo: setup
+demo: $(VENV)/.train
 	$(BIN)/m2clip demo --out $(OUT)
 
 test: setup check

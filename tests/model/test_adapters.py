@@ -116,3 +116,18 @@ def test_initialisation() -> None:
     text = TextAdapter(16, bottleneck=8)
     assert text.up.weight.abs().sum() == 0
     assert text.down.weight.abs().sum() > 0
+
+
+@pytest.mark.parametrize("branches", ["both", "enhancement", "difference"])
+def test_class_tokens_alone_are_those_of_the_full_adapter(branches: str) -> None:
+    """The shortcut of the last block: same values, same gradients, zero where the full form gives zero."""
+    adapter = shaken(TEDAdapter(16, bottleneck=8, branches=branches))
+    x = torch.randn(2, 4, 5, 16)
+    full, short = adapter(x, (2, 2))[:, :, :1], adapter.class_tokens(x[:, :, :1])
+    torch.testing.assert_close(short, full, atol=1e-6, rtol=0)
+    parameters = list(adapter.parameters())
+    weights = torch.randn_like(full)
+    expected = torch.autograd.grad((full * weights).sum(), parameters)
+    actual = torch.autograd.grad((short * weights).sum(), parameters)
+    for ours, theirs in zip(actual, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)

@@ -7,7 +7,7 @@ import transformers
 
 from m2clip.checkpoint.layouts import clip_state
 from m2clip.config import BACKBONES
-from m2clip.model.clip import CLIP
+from m2clip.model.clip import CLIP, QuickGELU
 
 TOLERANCE = 1e-4
 
@@ -105,3 +105,16 @@ def test_images_of_a_wrong_shape_are_refused(shape: tuple[int, ...]) -> None:
 def test_too_long_texts_are_refused() -> None:
     with pytest.raises(ValueError, match="L <= 77"):
         small().encode_text(torch.zeros(1, 78, dtype=torch.int64))
+
+
+def test_quick_gelu_and_its_gradient() -> None:
+    x = torch.linspace(-6, 6, 101, dtype=torch.float64)
+    plain, ours = x.clone().requires_grad_(), x.clone().requires_grad_()
+    expected = plain * torch.sigmoid(1.702 * plain)
+    out = QuickGELU()(ours)
+    assert torch.equal(out, expected)
+    assert torch.equal(QuickGELU()(x), expected)
+    weights = torch.randn(101, dtype=torch.float64)
+    (expected * weights).sum().backward()
+    (out * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, plain.grad, atol=1e-12, rtol=1e-12)

@@ -105,6 +105,17 @@ class TEDAdapter(nn.Module):
             out = out + F.pad(self.difference(x[:, :, 1:], grid), (0, 0, 1, 0))
         return out
 
+    def class_tokens(self, x: Tensor) -> Tensor:
+        """What `forward` makes of the class tokens [B, T, 1, C], for a place where nothing reads the patches: exactly x + TE(x).
+
+        The difference branch is not run. Its parameters stay in the graph with a gradient of zero, which is what `forward`
+        would give them, so that each trained tensor has a gradient (distributed training counts on it).
+        """
+        out = x if self.enhancement is None else x + self.enhancement(x)
+        if self.difference is not None and torch.is_grad_enabled():
+            out = out + 0.0 * torch.stack([p.sum() for p in self.difference.parameters()]).sum().to(out.dtype)
+        return out
+
 
 class TextAdapter(nn.Module):
     """x + Up(GELU(Down(x))) with exact GELU. Up starts at zero, so a fresh adapter changes nothing to the last bit."""

@@ -5,17 +5,36 @@ Plain and frozen-friendly: batch first everywhere, one fused projection for quer
 """
 
 import math
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class _QuickGELUGradient(torch.autograd.Function):
+    """x * sigmoid(1.702 x) that keeps only x and goes back in one kernel: with z = 1.702 x it is silu(z) / 1.702, so its
+    derivative is silu'(z). Autograd's own five steps take a quarter of a small tower's training time."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return (1.702 * x).sigmoid_().mul_(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(gradients[0], 1.702 * x)
+
+
 class QuickGELU(nn.Module):
     """x * sigmoid(1.702 x): the activation of OpenAI's weights. With exact GELU the same weights give wrong scores silently."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Any shape in, the same shape out."""
+        """Any shape in, the same shape out; the same bits with and without gradients."""
+        if x.requires_grad and torch.is_grad_enabled():
+            return _QuickGELUGradient.apply(x)
         return x * torch.sigmoid(1.702 * x)
 
 
@@ -32,14 +51,18 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
         """[B, N, C] -> [B, N, C]. Cross-attention is never causal: a word may look at every frame."""
         if memory is None:
-            query, key, value = self.qkv(x).chunk(3, dim=-1)
+            query, key, value = self._split(self.qkv(x), 3)
         else:
             width = x.shape[-1]
-            query = F.linear(x, self.qkv.weight[:width], self.qkv.bias[:width])
-            key, value = F.linear(memory, self.qkv.weight[width:], self.qkv.bias[width:]).chunk(2, dim=-1)
-        query, key, value = (t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (query, key, value))
+            (query,) = self._split(F.linear(x, self.qkv.weight[:width], self.qkv.bias[:width]), 1)
+            key, value = self._split(F.linear(memory, self.qkv.weight[width:], self.qkv.bias[width:]), 2)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal and memory is None)
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
+        """[B, N, parts * C] -> `parts` views [B, heads, N, C / heads]. Unbinding one view costs backward a single copy; slices cost
+        a zero-filled tensor each."""
+        return projected.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class Block(nn.Module):
@@ -112,8 +135,11 @@ class VisionTower(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] (normalised) -> embeddings [B, D], not normalised."""
         x, _ = self.embed(images)
-        for block in self.blocks:
+        *blocks, last = cast(Iterable[Block], self.blocks)
+        for block in blocks:
             x = block(x)
+        # Only the class token is read in the end, so in the last block only it asks, of all tokens.
+        x = last.feed_forward(last.attend(x[:, :1], x))
         return self.ln_post(x[:, 0]) @ self.projection
 
 

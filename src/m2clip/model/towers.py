@@ -46,12 +46,19 @@ def encode_frames(tower: VisionTower, adapters: VisionAdapters, clips: Tensor) -
             return x
         return table[str(layer)](x.unflatten(0, (batch, frames)), grid).flatten(0, 1)
 
-    for layer, block in enumerate(cast(Iterable[Block], tower.blocks)):
+    *blocks, last = cast(Iterable[Block], tower.blocks)
+    for layer, block in enumerate(blocks):
         x = adapt(x, adapters.pre_attention, layer)
         x = block.attend(x)
         x = adapt(x, adapters.pre_mlp, layer)
         x = block.feed_forward(x)
-    class_tokens = x[:, 0]
+    # Behind the last attention only class tokens are read, so there only they are computed: the same numbers for less.
+    x = adapt(x, adapters.pre_attention, len(blocks))
+    x = last.attend(x[:, :1], x)
+    if str(len(blocks)) in adapters.pre_mlp:
+        adapter = cast(TEDAdapter, adapters.pre_mlp[str(len(blocks))])
+        x = adapter.class_tokens(x.unflatten(0, (batch, frames))).flatten(0, 1)
+    class_tokens = last.feed_forward(x)[:, 0]
     embeddings = (tower.ln_post(class_tokens) @ tower.projection).unflatten(0, (batch, frames))
     if adapters.output_temporal is not None:
         embeddings = adapters.output_temporal(embeddings)
