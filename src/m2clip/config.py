@@ -244,6 +244,8 @@ class TrainConfig(Settings):
 
     epochs: PositiveInt = 12
     """Passes over the training videos."""
+    stop_after_epoch: PositiveInt | None = None
+    """Leave off after this epoch, to be resumed later; the schedule still spans all `epochs`."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 2.0
     """Passes over which the learning rate rises linearly from 0; then a cosine takes it to 0."""
     batch_size: PositiveInt = 32

@@ -1,0 +1,266 @@
+"""A manifest becomes clips and batches: workers, seeds, shares of processes, and files that cannot be read.
+
+Every random number of a clip comes from (seed, epoch, index), so it is the same for any number of workers and processes. A
+file that cannot be read becomes a BadFile in its batch: named and counted, never replaced by another.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.sampling import frames_between, test_indices, train_indices
+from m2clip.data.transforms import TrainTransform, test_clip
+from m2clip.data.video import Video
+from m2clip.errors import ConfigError, VideoError
+
+
+@dataclass(frozen=True)
+class BadFile:
+    """A sample whose video cannot be read."""
+
+    path: Path
+    where: str
+    """The manifest's line that lists it."""
+    reason: str
+    """The whole sentence, with the file's name."""
+    index: int
+    """Position in the manifest."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One sample: a clip a view."""
+
+    clip: Tensor
+    """float32 [V, T, 3, H, W], normalised; views run temporal first."""
+    label: int
+    index: int
+    """Position in the manifest."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B readable samples and the files that could not be read; B may be 0."""
+
+    clips: Tensor
+    """float32 [B, V, T, 3, H, W]."""
+    labels: Tensor
+    """int64 [B]."""
+    indices: Tensor
+    """int64 [B]: positions in the manifest."""
+    bad: tuple[BadFile, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.clips.ndim != 6 or not len(self.clips) == len(self.labels) == len(self.indices):
+            shapes = [tuple(tensor.shape) for tensor in (self.clips, self.labels, self.indices)]
+            raise ValueError(f"a batch needs clips [B, V, T, 3, H, W], labels [B] and indices [B], not {shapes}")
+
+    def pin_memory(self) -> Self:
+        """The same batch in page-locked memory; called by the loader."""
+        return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
+
+
+class VideoDataset(Dataset[Item | BadFile]):
+    """The samples of a manifest as clips.
+
+    `train`: one random clip a sample, augmented by `recipe` and, with `flip`, mirrored at random. Otherwise
+    `views_temporal` x `views_spatial` fixed views. `size` in pixels, `stride_frames` in frames of the video (0: uniform
+    segments), `mean` and `std` in 0..1.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        frames: int,
+        stride_frames: int = 0,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        train: bool,
+        recipe: Literal["kinetics", "something"] = "kinetics",
+        flip: bool = False,
+        views_temporal: int = 1,
+        views_spatial: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.manifest = manifest
+        self.frames = frames
+        self.stride_frames = stride_frames
+        self.size = size
+        self.mean, self.std = tuple(mean), tuple(std)
+        self.views_temporal, self.views_spatial = (1, 1) if train else (views_temporal, views_spatial)
+        self.seed = seed
+        self._augment = TrainTransform(size=size, recipe=recipe, flip=flip, mean=mean, std=std) if train else None
+        # In shared memory: workers that live through many epochs must see the new one.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the random numbers belong to."""
+        return int(self._epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the random numbers of an epoch, for this process and its workers."""
+        self._epoch.fill_(epoch)
+
+    @property
+    def clip_shape(self) -> tuple[int, ...]:
+        """Shape of an item's clip, (V, T, 3, H, W)."""
+        return (self.views_temporal * self.views_spatial, self.frames, 3, self.size, self.size)
+
+    def __len__(self) -> int:
+        return len(self.manifest.samples)
+
+    def __getitem__(self, index: int) -> Item | BadFile:
+        sample = self.manifest.samples[index]
+        try:
+            with Video(sample.path) as video:
+                clip = self._training_clip(video, sample, index) if self._augment else self._views(video, sample)
+        except VideoError as error:
+            return BadFile(sample.path, sample.where, str(error), index)
+        return Item(clip, sample.label, index)
+
+    def _training_clip(self, video: Video, sample: Sample, index: int) -> Tensor:
+        assert self._augment is not None
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        start, end = _frame_range(video, sample)
+        chosen = start + train_indices(end - start, frames=self.frames, stride_frames=self.stride_frames, rng=rng)
+        return self._augment(video.frames(chosen.tolist()), seed=int(rng.integers(2**63)))[None]
+
+    def _views(self, video: Video, sample: Sample) -> Tensor:
+        start, end = _frame_range(video, sample)
+        chosen = start + test_indices(
+            end - start, frames=self.frames, stride_frames=self.stride_frames, views=self.views_temporal
+        )  # [V, T]
+        pictures = video.frames(chosen.flatten().tolist())  # decoded together: a frame that views share is decoded once
+        clips = [
+            test_clip(
+                pictures[v * self.frames :][: self.frames],
+                size=self.size,
+                crops=self.views_spatial,
+                mean=self.mean,
+                std=self.std,
+            )
+            for v in range(self.views_temporal)
+        ]
+        return torch.cat(clips)
+
+
+def _frame_range(video: Video, sample: Sample) -> tuple[int, int]:
+    """First frame and the one past the last of a sample's part of its video."""
+    try:
+        return frames_between(
+            video.info.pts_seconds, start_seconds=sample.start_seconds, end_seconds=sample.end_seconds
+        )
+    except ConfigError as error:  # the times are one sample's fault, not the whole run's
+        raise VideoError(f"{video.name}: {error}") from None
+
+
+def collate(items: Sequence[Item | BadFile], *, clip_shape: tuple[int, ...]) -> Batch:
+    """Items -> one batch; bad files are set apart, in the order of the items."""
+    good = [item for item in items if isinstance(item, Item)]
+    return Batch(
+        clips=torch.stack([item.clip for item in good]) if good else torch.empty(0, *clip_shape),
+        labels=torch.tensor([item.label for item in good], dtype=torch.int64),
+        indices=torch.tensor([item.index for item in good], dtype=torch.int64),
+        bad=tuple(item for item in items if isinstance(item, BadFile)),
+    )
+
+
+def epoch_batches(count: int, *, batch_size: int, parts: int = 1, seed: int, epoch: int) -> list[np.ndarray]:
+    """Indices of an epoch's batches over all processes: every sample once, in an order that (seed, epoch) decide.
+
+    Batches are as even as they can be, so that none is tiny: 33 samples at batch_size 32 become 17 + 16. Each batch is cut
+    into `parts` for accumulation; the list has parts * ceil(count / batch_size) entries.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(count)
+    batches = np.array_split(order, -(-count // batch_size))
+    return [part for batch in batches for part in np.array_split(batch, parts)]
+
+
+class _Batches(Sampler[list[int]]):
+    """This process's share of each batch; in training all processes have equally many batches (some may be empty)."""
+
+    def __init__(
+        self, dataset: VideoDataset, *, batch_size: int, parts: int, shuffle: bool, rank: int, world_size: int
+    ) -> None:
+        self._dataset = dataset
+        self._batch_size, self._parts, self._shuffle = batch_size, parts, shuffle
+        self._rank, self._world_size = rank, world_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        count, rank, world_size = len(self._dataset), self._rank, self._world_size
+        if self._shuffle:
+            seed, epoch = self._dataset.seed, self._dataset.epoch
+            for part in epoch_batches(count, batch_size=self._batch_size, parts=self._parts, seed=seed, epoch=epoch):
+                yield part[rank::world_size].tolist()
+        else:
+            own = list(range(rank, count, world_size))
+            for start in range(0, len(own), self._batch_size):
+                yield own[start : start + self._batch_size]
+
+    def __len__(self) -> int:
+        count = len(self._dataset)
+        if self._shuffle:
+            return self._parts * -(-count // self._batch_size)
+        return -(-len(range(self._rank, count, self._world_size)) // self._batch_size)
+
+
+def make_loader(
+    dataset: VideoDataset,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    shuffle: bool = False,
+    parts: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
+    context: Literal["fork", "spawn", "forkserver"] | None = None,
+) -> DataLoader[Any]:
+    """Batches of this process.
+
+    `shuffle`: an order for each epoch; `batch_size` counts over all processes and each batch comes in `parts` pieces; every
+    process gets equally many. Otherwise the manifest's order; `batch_size` counts in this process, and each sample belongs to
+    exactly one process, so none is counted twice. `context`: how workers start (None: as the platform does).
+    """
+    batches = _Batches(dataset, batch_size=batch_size, parts=parts, shuffle=shuffle, rank=rank, world_size=world_size)
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        collate_fn=partial(collate, clip_shape=dataset.clip_shape),
+        num_workers=workers,
+        multiprocessing_context=context if workers else None,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+class BadFiles:
+    """What becomes of files that cannot be read: `policy` "skip" tells each one once, "stop" makes the first a VideoError."""
+
+    def __init__(self, *, policy: Literal["skip", "stop"], tell: Callable[[str], None]) -> None:
+        self._policy, self._tell = policy, tell
+        self._told: set[str] = set()
+
+    def note(self, bad: Sequence[BadFile]) -> None:
+        """Take in the bad files of a batch."""
+        for file in bad:
+            where = f"{file.reason} (listed at {file.where})"
+            if self._policy == "stop":
+                raise VideoError(f"{where}; to go on without such files set data.on_bad_file=skip")
+            self.tell_once(f"skipped: {where}")
+
+    def tell_once(self, sentence: str) -> None:
+        """Pass a sentence on, the first time that it comes."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._tell(sentence)
