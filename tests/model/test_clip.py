@@ -7,7 +7,7 @@ import transformers
 
 from m2clip.checkpoint.layouts import clip_state
 from m2clip.config import BACKBONES
-from m2clip.model.clip import CLIP, QuickGELU
+from m2clip.model.clip import CLIP, Attention, QuickGELU
 
 TOLERANCE = 1e-4
 
@@ -118,3 +118,20 @@ def test_quick_gelu_and_its_gradient() -> None:
     (expected * weights).sum().backward()
     (out * weights).sum().backward()
     torch.testing.assert_close(ours.grad, plain.grad, atol=1e-12, rtol=1e-12)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_attention_with_gradients_equals_the_fused_kernel(causal: bool) -> None:
+    torch.manual_seed(0)
+    attention = Attention(32, heads=2, causal=causal)
+    x, weights = torch.randn(3, 7, 32), torch.randn(3, 7, 32)
+    with torch.no_grad():
+        fused = attention(x)
+    written_out = attention(x.requires_grad_())
+    torch.testing.assert_close(written_out, fused, atol=1e-6, rtol=0)
+    (gradient,) = torch.autograd.grad((written_out * weights).sum(), x)
+    query, key, value = attention._split(attention.qkv(x), 3)
+    mixed = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    plain = attention.out(mixed.transpose(1, 2).flatten(2))
+    (expected,) = torch.autograd.grad((plain * weights).sum(), x)
+    torch.testing.assert_close(gradient, expected, atol=1e-6, rtol=0)
