@@ -1,0 +1,85 @@
+"""Opens the first video stream of a file, and turns what goes wrong into one sentence that names the file."""
+
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from m2clip.errors import VideoError
+
+# Only containers of moving pictures, and only the file itself: a playlist or script that calls itself .mp4 must not
+# make the decoder open other files or addresses (videos also come from strangers, through the server).
+_CONTAINERS = (
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,gif,apng,ogg,asf,nut,rm,mxf,dv,"
+    "yuv4mpegpipe,mjpeg,wtv"
+)
+_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+
+
+def open_video(source: Path | bytes, *, name: str) -> tuple[InputContainer, VideoStream]:
+    """Open a file, or the bytes of one, at its start. `name` stands in the message of the VideoError."""
+    _check_present(source, name)
+    # The prefix keeps a name such as "http:x.mp4" a file name.
+    file = f"file:{os.fspath(source)}" if isinstance(source, Path) else io.BytesIO(source)
+    try:
+        container = av.open(file, "r", options=_OPTIONS, metadata_errors="replace")  # titles come in any encoding
+    except av.ArgumentError as error:
+        raise VideoError(
+            f"no video stream in {name}: its format is none that holds a video "
+            "(mp4, mov, mkv, webm, avi, mpeg, flv, wmv, gif); convert it"
+        ) from error
+    except av.InvalidDataError as error:
+        raise VideoError(
+            f"cannot read {name}: it is no video file, or one whose header is missing (a cut download); "
+            "fetch or export it again"
+        ) from error
+    try:
+        return container, _video_stream(container, name)
+    except BaseException:
+        container.close()
+        raise
+
+
+@contextmanager
+def naming_errors(name: str) -> Iterator[None]:
+    """Turn what the decoder or the system raises into a VideoError that names the file."""
+    try:
+        yield
+    except MemoryError as error:
+        raise VideoError(f"cannot read {name}: its pictures do not fit into memory; make them smaller") from error
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror or error
+        raise VideoError(f"cannot read {name}: {reason}; check the file and its permissions") from error
+
+
+def _check_present(source: Path | bytes, name: str) -> None:
+    if isinstance(source, bytes):
+        if not source:
+            raise VideoError(f"cannot read {name}: there are no bytes; pass a whole video file")
+    elif source.is_dir():
+        raise VideoError(f"cannot read {name}: it is a folder; give a video file")
+    elif not source.exists():
+        raise VideoError(f"cannot read {name}: there is no such file; check the path")
+    elif source.stat().st_size == 0:
+        raise VideoError(f"cannot read {name}: the file is empty; fetch or copy it again")
+
+
+def _video_stream(container: InputContainer, name: str) -> VideoStream:
+    streams = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
+    if not streams:
+        held = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
+        raise VideoError(f"no video stream in {name}: it holds {held} only; give a file with moving pictures")
+    stream = streams[0]
+    if stream.codec_context is None:
+        raise VideoError(f"cannot read {name}: PyAV has no decoder for its codec; convert it to h264 in mp4")
+    # Many workers decode at once: one thread each is fastest, and what broken data decodes to depends on nothing else.
+    stream.thread_type = "NONE"
+    stream.codec_context.thread_count = 1
+    return stream
