@@ -1,1 +1,60 @@
-"""m2clip: adapt a frozen CLIP to video action recognition."""
+"""m2clip: adapt a frozen CLIP to video action recognition.
+
+The names below are the public surface; everything else may change. They load on first use: `import m2clip` costs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from m2clip.errors import CheckpointError, ConfigError, M2CLIPError, ManifestError, VideoError
+
+if TYPE_CHECKING:
+    from m2clip import losses
+    from m2clip.checkpoint import create, from_reference, load
+    from m2clip.model.m2clip import M2CLIP, TextFeatures, VideoFeatures
+    from m2clip.recognizer import Recognizer
+    from m2clip.scoring import Prediction
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "M2CLIP",
+    "CheckpointError",
+    "ConfigError",
+    "M2CLIPError",
+    "ManifestError",
+    "Prediction",
+    "Recognizer",
+    "TextFeatures",
+    "VideoError",
+    "VideoFeatures",
+    "create",
+    "from_reference",
+    "load",
+    "losses",
+]
+
+_HOMES = {
+    "create": "m2clip.checkpoint",
+    "from_reference": "m2clip.checkpoint",
+    "load": "m2clip.checkpoint",
+    "M2CLIP": "m2clip.model.m2clip",
+    "TextFeatures": "m2clip.model.m2clip",
+    "VideoFeatures": "m2clip.model.m2clip",
+    "Recognizer": "m2clip.recognizer",
+    "Prediction": "m2clip.scoring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "losses":
+        return import_module("m2clip.losses")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'm2clip' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next look-up finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

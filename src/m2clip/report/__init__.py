@@ -1,7 +1,7 @@
 """Numbers, files, figures and the page that an evaluation leaves; pure functions of arrays, no model and no video."""
 
-from m2clip.report.evaluation import write_evaluation
-from m2clip.report.files import write_json
+from m2clip.report.evaluation import accuracy_table, write_evaluation
+from m2clip.report.files import json_text, write_json, write_whole
 from m2clip.report.metrics import ClassAccuracy, Metrics, measure
 from m2clip.report.page import Picture, Section, Table, page
 
@@ -11,8 +11,11 @@ __all__ = [
     "Picture",
     "Section",
     "Table",
+    "accuracy_table",
+    "json_text",
     "measure",
     "page",
     "write_evaluation",
     "write_json",
+    "write_whole",
 ]

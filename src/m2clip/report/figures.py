@@ -33,7 +33,7 @@ def confusion_figure(confusion: NDArray[np.int64], class_names: Sequence[str], t
     """[K, K] counts -> the shares of each true class (row); with up to 15 classes the counts stand in the cells."""
     count = len(class_names)
     side = min(4 + 0.3 * count, 16)
-    figure = _figure(side + 1, side)
+    figure = new_figure(side + 1, side)
     axes = figure.add_subplot()
     shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -49,14 +49,14 @@ def confusion_figure(confusion: NDArray[np.int64], class_names: Sequence[str], t
         for row, column in zip(*np.nonzero(confusion), strict=True):
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def class_bars(metrics: Metrics, title: str) -> bytes:
     """Accuracy of each class that has videos, worst at the top; of many classes the worst 40."""
     rows = [(row.accuracy, row) for row in metrics.classes if row.accuracy is not None]
     shown = sorted(rows, key=lambda pair: pair[0])[:BARS]
-    figure = _figure(8, 1.5 + 0.25 * len(shown))
+    figure = new_figure(8, 1.5 + 0.25 * len(shown))
     axes = figure.add_subplot()
     positions = range(len(shown))
     axes.barh(positions, [accuracy for accuracy, _ in shown], color="#3b6ea5")
@@ -69,14 +69,15 @@ def class_bars(metrics: Metrics, title: str) -> bytes:
     more = f", the {len(shown)} worst of {len(rows)} classes" if len(shown) < len(rows) else ""
     axes.set_title(title + more, parse_math=False)
     axes.legend(loc="lower right", fontsize=8)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def _short(name: str) -> str:
     return name if len(name) <= NAME_LETTERS else name[: NAME_LETTERS - 1] + "…"
 
 
-def _figure(width_inches: float, height_inches: float) -> "Figure":
+def new_figure(width_inches: float, height_inches: float) -> "Figure":
+    """An empty figure that draws without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -85,7 +86,8 @@ def _figure(width_inches: float, height_inches: float) -> "Figure":
     return figure
 
 
-def _png(figure: "Figure") -> bytes:
+def png_bytes(figure: "Figure") -> bytes:
+    """The figure as a PNG file."""
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         # A name in a script that the font lacks is drawn as boxes; the tables carry it in full.

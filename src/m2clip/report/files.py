@@ -12,7 +12,8 @@ from typing import Any
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write beside the target and rename, so that an interrupted run never leaves half a file under the final name."""
     part = path.with_name(path.name + ".part")
-    part.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    # File names need not be valid Unicode: Python's stand-ins for their odd bytes are written as JSON escapes.
+    part.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
     os.replace(part, path)
 
 

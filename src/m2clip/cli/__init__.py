@@ -1,0 +1,69 @@
+"""The command line: parse, call, print. Results go to stdout, everything else to stderr.
+
+Exit codes: 0 done, 1 failed on input (one sentence on stderr, no traceback), 2 wrong usage, 130 interrupted. Nothing heavy is
+imported before a command runs, so that `m2clip --help` answers at once.
+"""
+
+import io
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from m2clip import __version__
+from m2clip.cli import files, recognition, runs
+from m2clip.cli.output import say
+from m2clip.errors import M2CLIPError
+
+app = typer.Typer(
+    help="Adapt a frozen CLIP to videos, evaluate it on trained and on never-seen classes, name the action in a video.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (runs.demo, runs.train, runs.evaluate, recognition.classify, recognition.timeline, recognition.embed):
+    app.command()(command)
+app.command()(files.convert)
+app.command()(files.info)
+
+data_app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True, rich_markup_mode=None)
+data_app.command()(files.make_shapes)
+data_app.command("list")(files.list_data)
+app.add_typer(data_app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+def main() -> None:
+    """Run the program; bad input ends in one sentence and exit code 1."""
+    warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
+    for stream in (sys.stdout, sys.stderr):
+        # A file name that is not valid in the terminal's encoding is printed with escapes; JSON knows the same ones.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except M2CLIPError as error:
+        say(str(error))
+    except ModuleNotFoundError as error:
+        say(f"this command needs the package {error.name}, which is not installed: pip install 'm2clip[train]'")
+    except OSError as error:
+        say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    sys.exit(1)

@@ -1,0 +1,66 @@
+"""Options that several commands share, and what their texts mean."""
+
+import csv
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Protocol(StrEnum):
+    """Which classes an evaluation may have."""
+
+    supervised = "supervised"
+    zero_shot = "zero-shot"
+
+
+class OnBadFile(StrEnum):
+    """What a file that cannot be read does."""
+
+    skip = "skip"
+    stop = "stop"
+
+
+Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files.")]
+LabelsOption = Annotated[str | None, typer.Option("--labels", help='Names, separated by commas: "running,\\"a, b\\"".')]
+LabelsFile = Annotated[
+    Path | None, typer.Option("--labels-file", help="Class table: CSV id,name[,text_1...] or one name a line.")
+]
+Checkpoint = Annotated[
+    str,
+    typer.Option(
+        "--checkpoint",
+        help="A checkpoint, hf-hub:owner/name, or a backbone with fresh adapters (builtin knows coloured shapes only).",
+    ),
+]
+Weights = Annotated[str | None, typer.Option("--weights", help="The CLIP's weight file, if it is not found by itself.")]
+Views = Annotated[str, typer.Option("--views", help="Temporal x spatial views of each video, as in 4x3.")]
+Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip; default: as trained.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
+Top = Annotated[int, typer.Option("--top", min=1, help="How many labels to give.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Root = Annotated[Path | None, typer.Option("--root", help="Folder that paths in a list are relative to.")]
+Classes = Annotated[Path | None, typer.Option("--classes", help="Class table: CSV id,name or one name a line.")]
+
+
+def view_counts(views: str) -> tuple[int, int]:
+    """'4x3' -> (4, 3)."""
+    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", views)
+    if match is None:
+        raise typer.BadParameter(f"{views!r} is not of the form 4x3 (temporal x spatial)", param_hint="--views")
+    return int(match[1]), int(match[2])
+
+
+def split_labels(text: str | None) -> list[str] | None:
+    """'a, "b, c"' -> ["a", "b, c"]."""
+    if text is None:
+        return None
+    try:
+        names = [name.strip() for row in csv.reader([text.strip()], skipinitialspace=True, strict=True) for name in row]
+    except csv.Error as error:
+        raise typer.BadParameter(f"{text!r}: {error}; check the double quotes", param_hint="--labels") from None
+    if not names or not all(names):
+        raise typer.BadParameter(f"{text!r} holds an empty name", param_hint="--labels")
+    return names

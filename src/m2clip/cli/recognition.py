@@ -1,0 +1,192 @@
+"""Commands that look at single videos: classify, timeline, embed."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from m2clip.cli.options import (
+    Checkpoint,
+    Device,
+    Frames,
+    Json,
+    LabelsFile,
+    LabelsOption,
+    Top,
+    Videos,
+    Views,
+    Weights,
+    split_labels,
+    view_counts,
+)
+from m2clip.cli.output import print_json, progress_bar, say
+from m2clip.errors import VideoError
+
+if TYPE_CHECKING:
+    from m2clip.model.m2clip import M2CLIP
+    from m2clip.recognizer import Labels, Recognizer
+
+
+def classify(
+    videos: Videos,
+    labels: LabelsOption = None,
+    labels_file: LabelsFile = None,
+    checkpoint: Checkpoint = "builtin",
+    weights: Weights = None,
+    top: Top = 5,
+    views: Views = "1x1",
+    frames: Frames = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Name the action in each video: the most probable of the labels (default: the checkpoint's own classes)."""
+    names = split_labels(labels)
+    recognizer = _recognizer(checkpoint, weights=weights, views=views, frames=frames, device=device)
+    chosen = _labels(recognizer.model, names, labels_file)
+    classes = recognizer.prepare(chosen)
+
+    def one(video: str) -> dict[str, Any]:
+        read = recognizer.score(video, chosen)
+        by_label = dict(zip(classes.names, read.views.T.tolist(), strict=True))
+        best = read.top(top)
+        if not json:
+            typer.echo("\n".join([video, *(f"  {found.score:.4f}  {found.label}" for found in best)]))
+        return {"predictions": [{**vars(found), "views": by_label[found.label]} for found in best]}
+
+    results, code = _for_each(videos, one, bar=json)
+    if json:
+        texts = dict(zip(classes.names, classes.texts, strict=True))
+        print_json(
+            {**_described(recognizer, checkpoint), "reading": classes.reading, "texts": texts, "videos": results}
+        )
+    raise typer.Exit(code)
+
+
+def timeline(
+    video: Annotated[str, typer.Argument(metavar="VIDEO", help="Video file.")],
+    labels: LabelsOption = None,
+    labels_file: LabelsFile = None,
+    window_seconds: Annotated[float, typer.Option("--window", help="Length of a window, seconds.")] = 2.0,
+    step_seconds: Annotated[float, typer.Option("--step", help="From one window's start to the next, seconds.")] = 1.0,
+    checkpoint: Checkpoint = "builtin",
+    weights: Weights = None,
+    top: Top = 1,
+    frames: Frames = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Say what a video shows when, window by window."""
+    names = split_labels(labels)
+    recognizer = _recognizer(checkpoint, weights=weights, views="1x1", frames=frames, device=device)
+    chosen = _labels(recognizer.model, names, labels_file)
+    windows = recognizer.timeline(video, chosen, window_seconds, step_seconds, top)
+    if json:
+        found = [{**vars(window), "predictions": [vars(one) for one in window.predictions]} for window in windows]
+        reading = recognizer.prepare(chosen).reading
+        print_json({**_described(recognizer, checkpoint), "reading": reading, "video": video, "windows": found})
+        return
+    for window in windows:
+        best = "  ".join(f"{found.score:.4f} {found.label}" for found in window.predictions)
+        typer.echo(f"{window.start_seconds:8.2f} - {window.end_seconds:8.2f} s  {best}")
+
+
+def embed(
+    videos: Videos,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write an .npz: videos [N], embeddings float32 [N, D] of unit norm.")
+    ] = None,
+    checkpoint: Checkpoint = "builtin",
+    weights: Weights = None,
+    views: Views = "1x1",
+    frames: Frames = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Turn videos into embeddings of unit norm; say with --out or --json where they go."""
+    if out is None and not json:
+        raise typer.BadParameter("say where the embeddings go: --out FILE.npz, --json, or both", param_hint="--out")
+    recognizer = _recognizer(checkpoint, weights=weights, views=views, frames=frames, device=device)
+    results, code = _for_each(videos, lambda video: {"embedding": recognizer.embed(video).tolist()}, bar=True)
+    if out is not None:
+        _write_embeddings(out, [result for result in results if "embedding" in result], checkpoint)
+    if json:
+        print_json({**_described(recognizer, checkpoint), "videos": results})
+    raise typer.Exit(code)
+
+
+def _recognizer(
+    checkpoint: str, *, weights: str | None, views: str, frames: int | None, device: str | None
+) -> "Recognizer":
+    temporal, spatial = view_counts(views)
+    from m2clip.recognizer import Recognizer
+
+    if checkpoint == "builtin":
+        say("the builtin model knows coloured shapes, not the world; choose another with --checkpoint")
+    recognizer = Recognizer(
+        checkpoint, weights=weights, frames=frames, views_temporal=temporal, views_spatial=spatial, device=device
+    )
+    info = recognizer.model.info
+    if info.trained and recognizer.frames != info.frames:
+        say(f"{recognizer.frames} frames a clip are used, the model was trained with {info.frames}")
+    return recognizer
+
+
+def _described(recognizer: "Recognizer", checkpoint: str) -> dict[str, Any]:
+    info = recognizer.model.info
+    return {
+        "checkpoint": checkpoint,
+        "backbone": info.backbone,
+        "trained": info.trained,
+        "frames": recognizer.frames,
+        "trained_frames": info.frames if info.trained else None,
+        "stride_frames": info.stride_frames,
+        "views": {"temporal": recognizer.views_temporal, "spatial": recognizer.views_spatial},
+    }
+
+
+def _for_each(
+    videos: Sequence[str], work: Callable[[str], dict[str, Any]], *, bar: bool
+) -> tuple[list[dict[str, Any]], int]:
+    """Results in the order of the videos and the exit code: a bad video is named, and the others are still done."""
+    results, code = [], 0
+    with progress_bar("videos", shown=bar and len(videos) > 1) as progress:
+        for video in videos:
+            try:
+                results.append({"video": video, **work(video)})
+            except VideoError as error:
+                say(str(error))
+                results.append({"video": video, "error": str(error)})
+                code = 1
+            progress(len(results), len(videos))
+    return results, code
+
+
+def _labels(model: "M2CLIP", names: list[str] | None, file: Path | None) -> "Labels | None":
+    """What the user asks for; a file with further texts gives a mapping from names to texts."""
+    if names is not None and file is not None:
+        raise typer.BadParameter("give --labels or --labels-file, not both", param_hint="--labels")
+    if file is None:
+        return names
+    from m2clip.data.manifest import read_classes
+    from m2clip.data.prompts import class_texts
+
+    table = read_classes(file)
+    if not table.texts:
+        return table.names
+    texts = class_texts(table.names, template=model.info.template, further=table.texts)
+    return dict(zip(table.names, texts, strict=True))
+
+
+def _write_embeddings(out: Path, results: Sequence[Mapping[str, Any]], checkpoint: str) -> None:
+    import numpy as np
+
+    from m2clip.report import write_whole
+
+    buffer = io.BytesIO()
+    embeddings = np.array([result["embedding"] for result in results], np.float32)
+    np.savez(
+        buffer, videos=np.array([result["video"] for result in results]), embeddings=embeddings, checkpoint=checkpoint
+    )
+    write_whole(out, buffer.getvalue())

@@ -1,0 +1,279 @@
+"""One video -> labels, an embedding, a timeline: what the command line and programs call."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from m2clip.checkpoint import create, load
+from m2clip.config import BACKBONES
+from m2clip.data.prompts import class_texts
+from m2clip.data.sampling import frames_between, test_indices
+from m2clip.data.transforms import test_clip
+from m2clip.data.video import Video
+from m2clip.errors import CheckpointError, ConfigError
+from m2clip.model.m2clip import M2CLIP, VideoFeatures
+from m2clip.scoring import Prediction, Reading, class_embeddings, fuse_views, scores, top_predictions
+
+Labels = Sequence[str] | Mapping[str, str | Sequence[str]]
+
+WINDOWS_PER_BATCH = 8
+SAME_TIME_SECONDS = 1e-6
+
+
+@dataclass(frozen=True)
+class Classes:
+    """K classes made ready for scoring."""
+
+    names: tuple[str, ...]
+    texts: tuple[tuple[str, ...], ...]
+    """The texts of each class, exactly as the text tower reads them."""
+    reading: Reading
+    """What scores are read from; see `Recognizer.classify`."""
+    embeddings: Tensor
+    """[K, D], unit norm."""
+    head_columns: tuple[int, ...] | None
+    """Each class's column in the visual head, where it is read."""
+
+
+@dataclass(frozen=True)
+class VideoScores:
+    """The probabilities of K classes for one video (or one window of it)."""
+
+    classes: Classes
+    probabilities: Tensor
+    """[K]: the mean over the views."""
+    views: Tensor
+    """[V, K]."""
+
+    def top(self, count: int) -> list[Prediction]:
+        """The best `count` classes, best first."""
+        return top_predictions(self.probabilities, self.classes.names, top=count)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a video and what it shows, best first."""
+
+    start_seconds: float
+    end_seconds: float
+    predictions: tuple[Prediction, ...]
+
+
+class Recognizer:
+    """Recognises actions with a model that stays loaded; class texts are encoded once for a set of labels.
+
+    `model`: an M2CLIP, the path or hub id ("hf-hub:owner/name") of a checkpoint, or the name of a backbone: "builtin" (it
+    knows coloured shapes, not the world), or "ViT-B-16" and the like with OpenAI's weights and fresh adapters. `weights`:
+    the CLIP's file, where it is not found by itself. `frames` None: as trained. A path or name runs on the GPU if there is
+    one and `device` is None; a given model stays where it is. Frames, stride, size, mean, std and template are the model's.
+    """
+
+    def __init__(
+        self,
+        model: M2CLIP | str | Path,
+        *,
+        weights: str | Path | None = None,
+        frames: int | None = None,
+        views_temporal: int = 1,
+        views_spatial: int = 1,
+        device: str | torch.device | None = None,
+    ) -> None:
+        if not isinstance(model, M2CLIP):
+            model = find_model(model, weights=weights)
+            model = model.to(find_device(device))
+        elif device is not None:
+            model = model.to(find_device(device))
+        self.model = model.eval()
+        self.frames = model.info.frames if frames is None else frames
+        self.views_temporal, self.views_spatial = views_temporal, views_spatial
+        self._prepared: tuple[object, Classes] | None = None
+
+    def classify(self, video: Any, labels: Labels | None = None, top: int = 5) -> list[Prediction]:
+        """The `top` most probable labels of a video, best first.
+
+        `video`: a path, the bytes of a file, or uint8 [T, H, W, 3]. `labels`: names (put into the model's template), a
+        mapping from names to one or more texts (used as they are), or None for the classes that the model was trained on.
+        Scores are probabilities over the labels: of the reading `ensemble` for a trained model with a visual head and
+        exactly its own classes, else of `similarity`; so a model with fresh adapters gives CLIP's own scores.
+
+        Raises ConfigError for labels that cannot be used and VideoError for a video that cannot be read.
+        """
+        return self.score(video, labels).top(top)
+
+    def score(self, video: Any, labels: Labels | None = None) -> VideoScores:
+        """Like `classify`, but the probabilities of all labels, and of each view."""
+        classes = self.prepare(labels)
+        with Video(video) as opened:
+            features = self._encode(opened, [(0, opened.info.frame_count)])
+        return self._scores(features, classes)[0]
+
+    def embed(self, video: Any) -> NDArray[np.float32]:
+        """The embedding of a video, float32 [D], of unit norm; of several views the mean of their unit embeddings."""
+        with Video(video) as opened:
+            features = self._encode(opened, [(0, opened.info.frame_count)])
+        mean = F.normalize(features.embedding.float(), dim=-1).mean(0)
+        return F.normalize(mean, dim=0).cpu().numpy()
+
+    def timeline(
+        self,
+        video: Any,
+        labels: Labels | None = None,
+        window_seconds: float = 2.0,
+        step_seconds: float = 1.0,
+        top: int = 5,
+    ) -> list[Window]:
+        """What happens when: windows of `window_seconds`, one every `step_seconds`, each classified on its own.
+
+        The last window ends with the video; a video shorter than a window is one window. A window's frames are those that
+        a player shows in it. Labels and scores as in `classify`.
+        """
+        for name, value in (("window_seconds", window_seconds), ("step_seconds", step_seconds)):
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} is {value}: it must be a number of seconds above 0")
+        classes = self.prepare(labels)
+        found: list[Window] = []
+        with Video(video) as opened:
+            spans = list(_spans(opened.info.duration_seconds, window_seconds, step_seconds))
+            times = opened.info.pts_seconds
+            for first in range(0, len(spans), WINDOWS_PER_BATCH):
+                some = spans[first : first + WINDOWS_PER_BATCH]
+                ranges = [_shown_frames(times, start, end) for start, end in some]
+                read = self._scores(self._encode(opened, ranges), classes)
+                found += [
+                    Window(start, end, tuple(result.top(top))) for (start, end), result in zip(some, read, strict=True)
+                ]
+        return found
+
+    def prepare(self, labels: Labels | None = None) -> Classes:
+        """Check labels and encode their texts; the last set is kept, so that many videos cost it once."""
+        names, own_texts = self._named(labels)
+        info = self.model.info
+        columns: tuple[int, ...] | None = None
+        if own_texts is not None:
+            texts = own_texts
+        elif sorted(names) == sorted(info.class_names):
+            order = tuple(info.class_names.index(name) for name in names)
+            texts = tuple(info.texts[k] for k in order)
+            columns = order if info.trained and self.model.visual_head is not None else None
+        else:
+            texts = class_texts(names, template=info.template)
+        key = (names, texts)
+        if self._prepared is None or self._prepared[0] != key:
+            reading: Reading = "similarity" if columns is None else "ensemble"
+            self._prepared = key, Classes(names, texts, reading, class_embeddings(self.model, texts), columns)
+        return self._prepared[1]
+
+    def _named(self, labels: Labels | None) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...] | None]:
+        """The names, and the texts where the caller gave them."""
+        if labels is None:
+            if not self.model.info.class_names:
+                raise ConfigError("the model has no classes of its own: pass labels to choose from")
+            return self.model.info.class_names, None
+        if isinstance(labels, str):
+            raise ConfigError(f"labels is the string {labels!r}: pass a list of names")
+        names = tuple(labels)
+        if not names:
+            raise ConfigError("there are no labels: pass at least one name")
+        for name in names:
+            if not isinstance(name, str) or not name.strip():
+                raise ConfigError(f"the label {name!r} is not a name: every label is a text with at least one letter")
+        twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+        if twice is not None:
+            raise ConfigError(f"the label {twice!r} is given twice: name each label once")
+        if not isinstance(labels, Mapping):
+            return names, None
+        texts = tuple((text,) if isinstance(text, str) else tuple(text) for text in labels.values())
+        for name, of_class in zip(names, texts, strict=True):
+            if not of_class or not all(isinstance(text, str) and text.strip() for text in of_class):
+                raise ConfigError(f"the label {name!r} has an empty text or none: give it at least one text")
+        return names, texts
+
+    def _encode(self, video: Video, ranges: Sequence[tuple[int, int]]) -> VideoFeatures:
+        """Frame ranges (first, one past the last) of a video -> features of R * V clips, the views of a range together."""
+        info = self.model.info
+        indices = np.concatenate(
+            [
+                start
+                + test_indices(
+                    end - start, frames=self.frames, stride_frames=info.stride_frames, views=self.views_temporal
+                )
+                for start, end in ranges
+            ]
+        )  # [R * temporal views, T]
+        pictures = video.frames(indices.flatten().tolist())  # one call: frames that ranges share are decoded once
+        clips = [
+            test_clip(
+                pictures[n * self.frames : (n + 1) * self.frames],
+                size=info.image_size,
+                crops=self.views_spatial,
+                mean=info.sizes.mean,
+                std=info.sizes.std,
+            )
+            for n in range(len(indices))
+        ]
+        device = next(self.model.parameters()).device
+        with torch.inference_mode():
+            return self.model.encode_video(torch.cat(clips).to(device))
+
+    def _scores(self, features: VideoFeatures, classes: Classes) -> list[VideoScores]:
+        """One result for each range that was encoded."""
+        logits = None
+        if classes.head_columns is not None and features.visual_logits is not None:
+            logits = features.visual_logits[:, list(classes.head_columns)]
+        table = scores(features.embedding, classes.embeddings, logits).readings()[classes.reading].cpu()
+        per_range = table.unflatten(0, (-1, self.views_temporal * self.views_spatial))  # [R, V, K]
+        return [VideoScores(classes, fuse_views(views), views) for views in per_range]
+
+
+def find_model(name: str | Path, *, weights: str | Path | None = None) -> M2CLIP:
+    """A checkpoint's path or hub id, or a backbone's name -> the model."""
+    if isinstance(name, str) and name in BACKBONES and not Path(name).is_file():
+        return create(name, weights=weights or (None if name == "builtin" else "openai"))
+    if str(name).startswith("hf-hub:") or Path(name).exists():
+        return load(name, weights=weights)
+    raise CheckpointError(
+        f"{name} is no file: pass a checkpoint's path, a hub id (hf-hub:owner/name) or a backbone ({', '.join(BACKBONES)})"
+    )
+
+
+def find_device(name: str | torch.device | None = None) -> torch.device:
+    """The device of this name; None: the GPU if there is one. ConfigError for one that cannot be used here."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"the device {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from None
+    return device
+
+
+def _spans(duration_seconds: float, window_seconds: float, step_seconds: float) -> Iterator[tuple[float, float]]:
+    """Starts and ends of the windows of a video.
+
+    Example: 5 s in windows of 2 s every 1.5 s gives 0-2, 1.5-3.5 and 3-5.
+    """
+    index = 0
+    while True:
+        start = index * step_seconds
+        yield start, min(start + window_seconds, duration_seconds)
+        index += 1
+        # The rest of the video is covered, or (steps longer than windows) no window starts in it. Durations are sums of
+        # frame times: without the tolerance one that is a hair too long would bring one more window.
+        covered = max(start + window_seconds, index * step_seconds if step_seconds > window_seconds else 0.0)
+        if covered >= duration_seconds - SAME_TIME_SECONDS:
+            return
+
+
+def _shown_frames(pts_seconds: NDArray[np.float64], start_seconds: float, end_seconds: float) -> tuple[int, int]:
+    """First frame and one past the last on screen from start to end; the last picture stays there until the video's end."""
+    start = min(start_seconds, float(pts_seconds[-1]))
+    return frames_between(pts_seconds, start_seconds=start, end_seconds=end_seconds)

@@ -1,0 +1,116 @@
+"""Embeddings to scores: class embeddings, the three readings, fusion over views.
+
+Everything here is a function of tensors, so training, evaluation and recognition read scores in one way.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from m2clip.data.tokenizer import get_tokenizer
+from m2clip.errors import ConfigError
+
+if TYPE_CHECKING:
+    from m2clip.model.m2clip import M2CLIP
+
+SIMILARITY_SCALE = 100.0
+"""What cosines are multiplied by before the softmax: the logit scale at which CLIP's training ends."""
+
+TEXTS_PER_BATCH = 128
+
+Reading = Literal["similarity", "visual", "ensemble"]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A class name and its score, a probability between 0 and 1."""
+
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Probabilities of K classes, one tensor a reading, all of the shape [..., K]; the last two need the visual head.
+
+    `similarity` compares video and text, `visual` is the classification head, `ensemble` the mean of the two.
+    """
+
+    similarity: Tensor
+    visual: Tensor | None = None
+    ensemble: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if (self.visual is None) != (self.ensemble is None):
+            raise ValueError("visual and ensemble come together")
+        for tensor in (self.visual, self.ensemble):
+            if tensor is not None and tensor.shape != self.similarity.shape:
+                raise ValueError(f"shapes differ: {tuple(tensor.shape)} and {tuple(self.similarity.shape)}")
+
+    def readings(self) -> dict[Reading, Tensor]:
+        """The readings that are there, by name."""
+        named: dict[Reading, Tensor | None] = {
+            "similarity": self.similarity,
+            "visual": self.visual,
+            "ensemble": self.ensemble,
+        }
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+
+@torch.inference_mode()
+def class_embeddings(model: "M2CLIP", texts: Sequence[Sequence[str]]) -> Tensor:
+    """K classes with one or more texts each -> float32 [K, D] of unit norm, on the model's device.
+
+    A class is the mean of the unit embeddings of its texts, brought back to unit norm. The model is read in evaluation
+    mode. Call it once for a set of classes and keep the result: it does not depend on the videos.
+    """
+    if not texts or any(len(of_class) == 0 for of_class in texts):
+        raise ConfigError("every class needs at least one text; name at least one class")
+    flat = [text for of_class in texts for text in of_class]
+    # Attention is causal: cutting the padding behind the longest text changes nothing but the time it takes.
+    context_length = model.info.sizes.context_length
+    tokens = get_tokenizer()(flat, context_length=context_length, pad_to_longest=True)  # [all texts, L]
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    try:
+        batches = [model.encode_text(part.to(device)).embedding for part in tokens.split(TEXTS_PER_BATCH)]
+    finally:
+        model.train(training)
+    unit = F.normalize(torch.cat(batches).float(), dim=-1)
+    counts = [len(of_class) for of_class in texts]
+    return torch.stack([F.normalize(part.mean(0), dim=-1) for part in unit.split(counts)])
+
+
+def scores(video: Tensor, classes: Tensor, visual_logits: Tensor | None = None) -> Scores:
+    """Compare video embeddings [..., D] of any norm with class embeddings [K, D] of unit norm: probabilities [..., K].
+
+    With the visual head's logits [..., K] there are three readings:
+    similarity = softmax(100 cos), visual = softmax(logits), ensemble = their mean.
+    """
+    with torch.autocast(video.device.type, enabled=False):  # bfloat16 would round 100 * cosine to steps of a half
+        cosines = F.normalize(video.float(), dim=-1) @ classes.float().T
+    similarity = (SIMILARITY_SCALE * cosines).softmax(-1)
+    if visual_logits is None:
+        return Scores(similarity)
+    visual = visual_logits.float().softmax(-1)
+    return Scores(similarity, visual, (similarity + visual) / 2)
+
+
+def fuse_views(probabilities: Tensor) -> Tensor:
+    """[..., V, K] -> [..., K]: the mean of probabilities (not of logits) over the views."""
+    return probabilities.mean(-2)
+
+
+def top_predictions(probabilities: Tensor, labels: Sequence[str], *, top: int = 5) -> list[Prediction]:
+    """[K] and K labels -> the `top` best (all where K is smaller), best first; equal scores keep the labels' order."""
+    if probabilities.shape != (len(labels),):
+        raise ValueError(f"{len(labels)} labels for scores of the shape {tuple(probabilities.shape)}")
+    if top < 1:
+        raise ConfigError(f"top is {top}: ask for at least 1 prediction")
+    order = probabilities.argsort(descending=True, stable=True)[:top].tolist()
+    return [Prediction(labels[k], float(probabilities[k])) for k in order]

@@ -1,0 +1,233 @@
+"""One video -> labels, embedding, timeline; a fresh model is CLIP, a trained one uses its head for its own classes only."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import m2clip.recognizer
+from m2clip import Prediction, Recognizer, load
+from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.transforms import test_clip as clip_of_frames
+from m2clip.data.video import Video
+from m2clip.errors import CheckpointError, ConfigError, VideoError
+from m2clip.recognizer import Window, _shown_frames, _spans
+from tests.small_inputs import moving_square, tiny_model, write_video
+
+LABELS = ["walking", "running", "jumping rope"]
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("videos") / "square.mp4", moving_square(frames=40, shift=1))
+
+
+def trained_model(class_names: list[str], **options: Any) -> Any:
+    model = tiny_model(class_names, **options)
+    model.info = model.info.model_copy(update={"training": {"epochs": 1, "seed": 3}})
+    return model
+
+
+def by_label(predictions: list[Prediction]) -> dict[str, float]:
+    return {one.label: one.score for one in predictions}
+
+
+def test_a_fresh_model_scores_like_its_frozen_clip() -> None:
+    model = tiny_model(LABELS)
+    still = np.repeat(moving_square(frames=1), 5, axis=0)
+    found = by_label(Recognizer(model).classify(still, LABELS))
+    with torch.no_grad():
+        sizes = model.info.sizes
+        image = clip_of_frames(still[:1], size=sizes.image_size, crops=1, mean=sizes.mean, std=sizes.std)[:, 0]
+        seen = F.normalize(model.clip.visual(image), dim=-1)
+        read = F.normalize(model.clip.text(get_tokenizer()([f"A video of {name}" for name in LABELS])), dim=-1)
+    expected = (100 * seen @ read.T).softmax(-1)[0].tolist()
+    assert found == pytest.approx(dict(zip(LABELS, expected, strict=True)), abs=1e-5)
+    assert sum(found.values()) == pytest.approx(1)
+
+
+def test_path_bytes_and_array_are_the_same_video(video: Path) -> None:
+    recognizer = Recognizer(tiny_model())
+    expected = recognizer.classify(video, LABELS)
+    with Video(video) as opened:
+        pixels = opened.frames(range(opened.info.frame_count))
+    assert recognizer.classify(str(video), LABELS) == expected
+    assert recognizer.classify(video.read_bytes(), LABELS) == expected
+    assert recognizer.classify(pixels, LABELS) == expected
+
+
+def test_the_best_come_first_and_top_limits_them(video: Path) -> None:
+    recognizer = Recognizer(tiny_model())
+    found = recognizer.classify(video, LABELS)
+    assert len(found) == 3
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert recognizer.classify(video, LABELS, 1) == found[:1]
+
+
+def test_labels_come_from_the_model(video: Path) -> None:
+    recognizer = Recognizer(tiny_model(LABELS))
+    assert recognizer.classify(video) == recognizer.classify(video, LABELS)
+    with pytest.raises(ConfigError, match="no classes of its own"):
+        Recognizer(tiny_model()).classify(video)
+
+
+def test_a_mapping_gives_texts_that_are_used_as_they_are(video: Path) -> None:
+    recognizer = Recognizer(tiny_model(LABELS))
+    templated = {name: f"A video of {name}" for name in LABELS}
+    assert recognizer.classify(video, templated) == recognizer.classify(video, LABELS)
+    assert recognizer.prepare({"a": ["x y", "z"], "b": "w"}).texts == (("x y", "z"), ("w",))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("walking,running", "pass a list"),
+        ([], "no labels"),
+        (["a", " "], "not a name"),
+        (["a", 3], "not a name"),
+        (["a", "b", "a"], "'a' is given twice"),
+        ({"a": []}, "at least one text"),
+        ({"a": [""]}, "at least one text"),
+    ],
+)
+def test_labels_that_cannot_be_used(labels: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Recognizer(tiny_model()).prepare(labels)
+
+
+def test_a_trained_head_is_read_for_the_models_own_classes_only(video: Path) -> None:
+    model = trained_model(LABELS)
+    recognizer, fresh = Recognizer(model), Recognizer(tiny_model(LABELS))
+    assert recognizer.prepare().reading == "ensemble"
+    assert recognizer.prepare(LABELS).reading == "ensemble"
+    assert recognizer.prepare([*LABELS, "sleeping"]).reading == "similarity"
+    assert recognizer.prepare(LABELS[:2]).reading == "similarity"
+    assert recognizer.prepare({name: name for name in LABELS}).reading == "similarity"
+    assert fresh.prepare().reading == "similarity"
+    assert Recognizer(trained_model(LABELS, visual_head=False)).prepare().reading == "similarity"
+    similarity = by_label(fresh.classify(video))
+    ensemble = by_label(recognizer.classify(video))
+    with Video(video) as opened, torch.no_grad():
+        visual = recognizer._encode(opened, [(0, opened.info.frame_count)]).visual_logits[0].softmax(-1).tolist()
+    expected = {name: (similarity[name] + p) / 2 for name, p in zip(LABELS, visual, strict=True)}
+    assert ensemble == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_order_of_labels_does_not_change_their_scores(video: Path) -> None:
+    recognizer = Recognizer(trained_model(LABELS))
+    assert by_label(recognizer.classify(video, LABELS[::-1])) == pytest.approx(by_label(recognizer.classify(video)))
+
+
+def test_texts_are_encoded_once_for_many_videos(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def counting(*arguments: Any) -> torch.Tensor:
+        calls.append(arguments)
+        return m2clip.scoring.class_embeddings(*arguments)
+
+    monkeypatch.setattr(m2clip.recognizer, "class_embeddings", counting)
+    recognizer = Recognizer(tiny_model())
+    for _ in range(3):
+        recognizer.classify(video, LABELS)
+    recognizer.timeline(video, tuple(LABELS))
+    assert len(calls) == 1
+    recognizer.classify(video, LABELS[:2])
+    assert len(calls) == 2
+
+
+def test_embeddings_have_unit_norm_with_one_view_and_with_many(video: Path) -> None:
+    model = tiny_model()
+    for views in ((1, 1), (3, 2)):
+        embedding = Recognizer(model, views_temporal=views[0], views_spatial=views[1]).embed(video)
+        assert embedding.shape == (24,)
+        assert embedding.dtype == np.float32
+        assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-6)
+
+
+def test_views_are_scored_one_by_one_and_averaged_as_probabilities(tmp_path: Path) -> None:
+    wide = np.zeros((30, 32, 64, 3), np.uint8)
+    for t in range(30):
+        wide[t, :, 2 * t : 2 * t + 8] = (255, 8 * t, 0)
+    path = write_video(tmp_path / "wide.mp4", wide)
+    read = Recognizer(tiny_model(), views_temporal=2, views_spatial=3).score(path, LABELS)
+    assert read.views.shape == (6, 3)
+    assert torch.allclose(read.views.sum(-1), torch.ones(6))
+    assert not torch.allclose(read.views[0], read.views[2])
+    assert torch.allclose(read.probabilities, read.views.mean(0))
+
+
+def test_any_number_of_frames_works(video: Path) -> None:
+    model = tiny_model()
+    assert Recognizer(model).frames == 8
+    for frames in (1, 4, 16):
+        scores = by_label(Recognizer(model, frames=frames).classify(video, LABELS))
+        assert sum(scores.values()) == pytest.approx(1)
+
+
+def test_a_checkpoint_brings_all_it_needs(video: Path, tmp_path: Path) -> None:
+    model = tiny_model(LABELS, frames=5, stride_frames=2, template="a clip of {}")
+    path = model.save(tmp_path / "model.safetensors")
+    from_path = Recognizer(path)
+    assert (from_path.frames, from_path.model.info.stride_frames) == (5, 2)
+    assert from_path.prepare().texts[0] == ("a clip of walking",)
+    assert from_path.classify(video) == Recognizer(model).classify(video)
+    assert Recognizer(str(path)).classify(video) == Recognizer(load(path)).classify(video)
+
+
+def test_stride_is_the_models(video: Path) -> None:
+    dense, uniform = (Recognizer(tiny_model(stride_frames=stride)).embed(video) for stride in (1, 0))
+    assert not np.allclose(dense, uniform)
+
+
+def test_what_is_no_model() -> None:
+    with pytest.raises(CheckpointError, match=r"nothing.safetensors is no file.*ViT-B-16"):
+        Recognizer("nothing.safetensors")
+    with pytest.raises(ConfigError, match="cannot be used here"):
+        Recognizer(tiny_model(), device="abacus")
+
+
+def test_windows_of_a_timeline() -> None:
+    assert list(_spans(5.0, 2.0, 1.5)) == [(0, 2), (1.5, 3.5), (3, 5)]
+    assert list(_spans(1.0, 2.0, 1.0)) == [(0, 1)]
+    assert list(_spans(4.5, 2.0, 1.0)) == [(0, 2), (1, 3), (2, 4), (3, 4.5)]
+    assert list(_spans(5.0, 1.0, 3.0)) == [(0, 1), (3, 4)]
+    assert list(_spans(6.0, 1.0, 3.0)) == [(0, 1), (3, 4)]
+    assert len(list(_spans(sum([0.1] * 30), 1.0, 1.0))) == 3  # 3.0000000000000013 s
+
+
+def test_a_window_holds_the_frames_that_a_player_shows() -> None:
+    times = np.array([0.0, 0.5, 1.0, 3.0])
+    assert _shown_frames(times, 0.0, 1.0) == (0, 2)
+    assert _shown_frames(times, 0.75, 1.0) == (1, 2)
+    assert _shown_frames(times, 1.5, 2.5) == (2, 3)  # a gap: the last picture stays on screen
+    assert _shown_frames(times, 3.0, 3.2) == (3, 4)
+    assert _shown_frames(times, 7.0, 8.0) == (3, 4)
+
+
+def test_a_timeline_scores_each_window_on_its_own() -> None:
+    pixels = moving_square(frames=120)
+    pixels[60:, ..., 2] = 200
+    recognizer = Recognizer(tiny_model())
+    found = recognizer.timeline(
+        pixels, LABELS, window_seconds=1.0, step_seconds=0.5
+    )  # arrays run at 25 frames a second
+    assert [window.start_seconds for window in found] == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4]
+    assert found[-1].end_seconds == pytest.approx(4.8)
+    alone = recognizer.classify(pixels[75:100], LABELS)
+    assert found[6] == Window(3.0, 4.0, found[6].predictions)
+    assert by_label(list(found[6].predictions)) == pytest.approx(by_label(alone), abs=1e-5)
+    for bad in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match="above 0"):
+            recognizer.timeline(pixels, LABELS, window_seconds=bad)
+
+
+def test_a_bad_video_is_an_error_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    recognizer = Recognizer(tiny_model())
+    for path in (tmp_path / "empty.mp4", tmp_path / "missing.mp4"):
+        for call in (recognizer.embed, lambda video: recognizer.classify(video, LABELS)):
+            with pytest.raises(VideoError, match=path.name):
+                call(path)
