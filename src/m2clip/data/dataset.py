@@ -241,6 +241,7 @@ def make_loader(
         multiprocessing_context=context if workers else None,
         persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # its own: a loader would draw from the global one, how often depends on the workers
     )
 
 

@@ -1,0 +1,258 @@
+"""The training loop: adapters and heads learn, CLIP stays frozen. All that happens in a run stands in `train`.
+
+Runs on a CPU, on one GPU, or as several processes that torchrun or srun starts (Lightning Fabric; ranks come from the
+environment).
+"""
+
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.distributed as dist
+
+from m2clip.config import RunConfig
+from m2clip.data.dataset import BadFile, BadFiles, Batch, VideoDataset, make_loader
+from m2clip.data.manifest import Manifest
+from m2clip.errors import ConfigError, VideoError
+from m2clip.evaluate import evaluate
+from m2clip.model.m2clip import M2CLIP
+from m2clip.train.display import Display
+from m2clip.train.log import RunLog
+from m2clip.train.objective import Objective, Step, finite_means
+from m2clip.train.preparation import (
+    build_model,
+    doubts,
+    hashes,
+    read_data,
+    read_state,
+    restore,
+    seed_everything,
+    start_fabric,
+)
+from m2clip.train.state import TrainingState
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+LAST, BEST, STATE = "last.safetensors", "best.safetensors", "last.state.pt"
+
+
+def train(config: RunConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
+    """Train by `config` and return the path of the best checkpoint.
+
+    After each epoch `config.out` gets last.safetensors, best.safetensors (by validation top-1; the last where there is no
+    validation data) and last.state.pt; metrics.jsonl and tensorboard/ grow with each step. `resume` goes on after the last
+    finished epoch: on a CPU with the same weights, to the last bit, as a run without a break. `progress`: a bar; None: on a
+    terminal.
+
+    Raises ConfigError and ManifestError for settings and lists that cannot be used, VideoError for a bad file where
+    `data.on_bad_file` is stop or where none can be read, NonFiniteLoss with term, step, process and files.
+    """
+    fabric = start_fabric(config.train.precision)
+    main, ranks = fabric.is_global_zero, fabric.world_size
+    options, out = config.train, Path(config.out)
+    training, validation = read_data(config)
+    state = read_state(config, out / STATE) if resume else None
+    if state is None and (out / STATE).exists():
+        raise ConfigError(f"{out} already holds a run; resume it, or give another folder with out=FOLDER")
+    out.mkdir(parents=True, exist_ok=True)
+    fabric.barrier()  # nobody writes before everybody has looked
+
+    seed_everything(options.seed)
+    model = build_model(config, training)
+    if state is not None:
+        restore(model, state, training=training, path=out / STATE)
+    dataset = VideoDataset(
+        training,
+        frames=config.data.frames,
+        stride_frames=config.data.stride_frames,
+        size=model.info.image_size,
+        mean=model.info.sizes.mean,
+        std=model.info.sizes.std,
+        train=True,
+        recipe=config.data.recipe,
+        flip=config.data.flips,
+        seed=options.seed,
+    )
+    loader = make_loader(
+        dataset,
+        batch_size=options.batch_size,
+        parts=options.accumulate,
+        shuffle=True,
+        workers=config.data.workers,
+        rank=fabric.global_rank,
+        world_size=ranks,
+    )
+    groups = model.parameter_groups(
+        lr=options.peak_lr, text_lr_scale=options.text_lr_scale, weight_decay=options.weight_decay
+    )
+    optimizer = torch.optim.AdamW(groups)
+    peak_rates = [group["lr"] for group in optimizer.param_groups]
+    if state is not None:
+        optimizer.load_state_dict(state.optimizer)
+    module, stepper = fabric.setup(Step(model), optimizer)
+    largest = -(-options.batch_size // (options.accumulate * ranks))  # videos of one process in one part of a step
+    objective = Objective(model, config=config.loss, seed=options.seed, largest=largest, device=fabric.device)
+
+    steps_an_epoch = len(loader) // options.accumulate
+    warmup_steps, all_steps = steps_an_epoch * options.warmup_epochs, steps_an_epoch * options.epochs
+    last_epoch = min(options.epochs, options.stop_after_epoch or options.epochs)
+    first_epoch, step, first_loss, best = 0, 0, math.nan, {}
+    if state is not None:
+        first_epoch, step, first_loss, best = state.epochs_done, state.steps_done, state.first_loss, dict(state.best)
+    paths = [str(sample.path) for sample in training.samples]
+
+    with ExitStack() as stack:
+        display = stack.enter_context(
+            Display(progress=progress if main else False, steps=steps_an_epoch * (last_epoch - first_epoch))
+        )
+        log = stack.enter_context(RunLog(out, steps_done=step)) if main else None
+
+        def warn(sentence: str) -> None:
+            if log:  # the main process speaks for all
+                display.say(sentence, warning=True)
+                log.write("warning", step=step, text=sentence)
+
+        bad_files = BadFiles(policy=config.data.on_bad_file, tell=warn)
+        for sentence in doubts(config, training, validation) if main and not resume else ():
+            warn(sentence)
+
+        for epoch in range(first_epoch, last_epoch):
+            # Seeded by the epoch, so that a resumed run needs no stored random state.
+            seed_everything(options.seed, epoch, fabric.global_rank)
+            dataset.set_epoch(epoch)
+            module.train()
+            loss_sum, bad, started = torch.zeros(2), list[BadFile](), time.perf_counter()
+            for parts in _groups(loader, options.accumulate):
+                waited = time.perf_counter() - started
+                step += 1
+                rate = learning_rate(step, warmup_steps=warmup_steps, all_steps=all_steps)
+                for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
+                    group["lr"] = peak * rate
+                terms: dict[str, float] = {}
+                videos = 0
+                for part, batch in enumerate(parts):
+                    bad_files.note(batch.bad)
+                    bad += batch.bad
+                    with fabric.no_backward_sync(module, enabled=part < len(parts) - 1):
+                        losses, seen = objective(fabric, module, batch, epoch=epoch)
+                        means = finite_means(
+                            fabric, losses.terms(), batches=[batch], largest=largest, paths=paths, step=step
+                        )
+                        fabric.backward(losses.total / len(parts))
+                    videos += seen
+                    terms = {name: terms.get(name, 0.0) + mean / len(parts) for name, mean in means.items()}
+                norm = fabric.clip_gradients(
+                    module, stepper, max_norm=options.clip_norm or math.inf, error_if_nonfinite=False
+                )
+                assert norm is not None  # Fabric gives none only for value clipping
+                finite_means(
+                    fabric, {"the gradient's norm": norm}, batches=parts, largest=largest, paths=paths, step=step
+                )
+                if videos:  # else all files of the step were bad: there is nothing to learn from
+                    stepper.step()
+                stepper.zero_grad()
+                loss_sum += torch.tensor([terms["total"] * videos, videos])
+                seconds, started = time.perf_counter() - started, time.perf_counter()
+                if log:
+                    log.write(
+                        "step", step=step, epoch=epoch + 1, **terms, lr=options.peak_lr * rate, grad_norm=float(norm),
+                        videos=videos, seconds=seconds, wait_seconds=waited,
+                    )  # fmt: skip
+                display.advance(f"epoch {epoch + 1}/{options.epochs}  loss {terms['total']:.3f}")
+
+            bad = _everywhere(bad)
+            bad_files.note(bad)
+            if loss_sum[1] == 0:
+                raise VideoError(f"{training.source}: none of its {len(paths)} videos could be read; check the paths")
+            loss = float(loss_sum[0] / loss_sum[1])
+            first_loss = loss if epoch == 0 else first_loss
+            record: dict[str, Any] = {
+                "epochs": epoch + 1,
+                "loss": loss,
+                "seed": options.seed,
+                "recipe": config.data.recipe,
+            }
+            model.info = model.info.model_copy(update={"training": record})
+            if validation is not None:
+                record["validation"] = _validate(fabric, model, validation, config, bad_files)
+                model.info = model.info.model_copy(update={"training": record})
+            top1 = record.get("validation", {}).get(options.best_by)
+            is_best = top1 is None or top1 >= best.get("top1", 0.0)  # of equals, the one trained longer
+            if is_best:
+                best = {"epoch": epoch + 1, "top1": top1}
+            if main and log:
+                model.save(out / LAST)
+                if is_best:
+                    model.save(out / BEST)
+                TrainingState(
+                    epochs_done=epoch + 1,
+                    steps_done=step,
+                    trained=model.trained_state(),
+                    optimizer=optimizer.state_dict(),
+                    best=best,
+                    first_loss=first_loss,
+                    settings=config.model_dump(mode="json"),
+                    hashes=hashes(training, model),
+                ).write(out / STATE)
+                figures = {f"{reading}_top1": value for reading, value in record.get("validation", {}).items()}
+                log.write("epoch", step=step, epoch=epoch + 1, loss=loss, bad_files=len(bad), **figures)
+                shown = "".join(f", {name.replace('_', ' ')} {100 * value:.1f} %" for name, value in figures.items())
+                display.say(f"epoch {epoch + 1}/{options.epochs}: loss {loss:.3f}{shown}")
+            if epoch + 1 == options.epochs and options.epochs > 1 and loss > 0.98 * first_loss:
+                warn(
+                    f"the loss has not fallen: {first_loss:.3f} in the first epoch, {loss:.3f} in the last; "
+                    "check the labels and train.lr"
+                )
+    fabric.barrier()
+    return out / BEST
+
+
+def learning_rate(step: int, *, warmup_steps: float, all_steps: int) -> float:
+    """Learning rate of step 1..all_steps as a share of the peak: a line up from 0, then half a cosine down to 0.
+
+    The cosine is 1 in the first step after warm-up and would be 0 in the step after the last, so that no step is without
+    effect. 6 steps, 2 of them warm-up: 0.5, 1, 1, 0.85, 0.5, 0.15.
+    """
+    if step <= warmup_steps:
+        return step / warmup_steps
+    done = max(step - 1 - warmup_steps, 0.0) / (all_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
+    """The batches, `size` at a time: the parts of one step."""
+    iterator = iter(batches)
+    return iter(lambda: list(islice(iterator, size)), [])
+
+
+def _everywhere(bad: list[BadFile]) -> list[BadFile]:
+    """The bad files of all processes."""
+    if not dist.is_initialized():
+        return bad
+    shares: list[list[BadFile]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(shares, bad)
+    return [file for share in shares for file in share]
+
+
+def _validate(
+    fabric: "Fabric", model: M2CLIP, validation: Manifest, config: RunConfig, bad_files: BadFiles
+) -> dict[str, float]:
+    """Top-1 of each reading, as `m2clip evaluate` measures it."""
+    with fabric.autocast():
+        result = evaluate(
+            model,
+            validation,
+            views_temporal=config.eval.views_temporal,
+            views_spatial=config.eval.views_spatial,
+            batch_size=config.eval.batch_size,
+            workers=config.data.workers,
+            on_bad_file=config.data.on_bad_file,
+            tell=bad_files.tell_once,
+        )
+    return {reading: measured.top1 for reading, measured in result.metrics.items()}

@@ -1,0 +1,173 @@
+"""The loss of a batch. With several processes it is the loss of the global batch, and so is the gradient.
+
+Distributed data parallel averages the gradients of W processes. A term that is a mean over the global batch is therefore
+given by each process as W * (its own sum) / (global count): the average of these is the global mean, also where files could
+not be read and the shares differ in size. The contrastive term is computed whole by every process from gathered embeddings.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from m2clip import losses
+from m2clip.config import LossConfig
+from m2clip.data.dataset import Batch
+from m2clip.data.prompts import NOT_A_TARGET, MaskedTexts, Masker
+from m2clip.data.tokenizer import get_tokenizer
+from m2clip.errors import M2CLIPError
+from m2clip.model.m2clip import M2CLIP
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+NOBODY = -1  # the label of an empty place in a gathered batch
+
+
+class NonFiniteLoss(M2CLIPError):
+    """A loss or a gradient is not a finite number."""
+
+
+class Step(nn.Module):
+    """The forward pass of a training step, as the one call that distributed wrappers want.
+
+    It returns a plain tuple, since these wrappers look for tensors in tuples but refuse frozen dataclasses.
+    """
+
+    def __init__(self, model: M2CLIP) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, clips: Tensor, class_tokens: Tensor | None, masked_tokens: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+        """Video embeddings [B, D], visual logits [B, K], class text embeddings [K, D], masked-word logits [B, L, W]."""
+        out = self.model(clips, class_tokens, masked_tokens)
+        text = None if out.text is None else out.text.embedding
+        return out.video.embedding, out.video.visual_logits, text, out.mlm_logits
+
+
+class Objective:
+    """The weighted loss terms of a batch.
+
+    All K class texts are encoded once a step; the texts of the batch are rows of these, which is exact and saves work.
+    `largest` is the most videos that one process can have in a batch.
+    """
+
+    def __init__(self, model: M2CLIP, *, config: LossConfig, seed: int, largest: int, device: torch.device) -> None:
+        self._texts = [texts[0] for texts in model.info.texts]
+        self._logit_scale = model.clip.logit_scale
+        self._config, self._seed, self._largest, self._device = config, seed, largest, device
+        self._weights = {
+            "contrastive": config.contrastive,
+            "cross_modal": config.cross_modal,
+            "visual": config.visual,
+            "mlm": config.mlm_weight,
+        }
+        tokenizer = get_tokenizer()
+        self._class_tokens: Tensor | None = None
+        if config.contrastive > 0 or config.cross_modal > 0:
+            length = model.info.sizes.context_length
+            self._class_tokens = tokenizer(self._texts, context_length=length, pad_to_longest=True).to(device)
+        self._masker: Masker | None = None
+        if config.mlm_weight > 0:
+            self._masker = Masker(
+                model.info.words,
+                policy=config.mlm_policy,
+                rate=config.mlm_rate,
+                tokenizer=tokenizer,
+                template=model.info.template,
+                context_length=model.info.sizes.context_length,
+            )
+
+    def __call__(self, fabric: "Fabric", module: nn.Module, batch: Batch, *, epoch: int) -> tuple[losses.Losses, int]:
+        """The terms of this process's share of a batch, and how many videos the global batch has."""
+        count = len(batch.labels)
+        clips = batch.clips[:, 0].to(self._device, non_blocking=True)  # [B, T, 3, H, W]: a training clip is one view
+        # A process without a readable video still takes part, with a black clip that has no weight.
+        clips = clips if count else clips.new_zeros(1, *clips.shape[1:])
+        masked = self._mask(batch, epoch) if self._masker else None
+        embedding, visual_logits, text, word_logits = module(
+            clips, self._class_tokens, None if masked is None else masked.tokens.to(self._device)
+        )
+        labels = batch.labels.to(self._device)
+        everyone = gathered(fabric, F.pad(labels, (0, self._largest - count), value=NOBODY)).flatten()  # [W * largest]
+        there = everyone != NOBODY
+        total = int(there.sum())
+        nothing = 0.0 * embedding.sum()  # keeps the graph, and so the exchange of gradients, where a term has no sample
+        share = fabric.world_size * count / max(total, 1)
+
+        terms: dict[str, Tensor | None] = {}
+        if self._config.contrastive > 0 and text is not None:
+            own = F.pad(embedding[:count], (0, 0, 0, self._largest - count))
+            videos = gathered(fabric, own, sync_grads=True).flatten(0, 1)[there]
+            terms["contrastive"] = (
+                losses.contrastive(videos, text[everyone[there]], everyone[there], logit_scale=self._logit_scale)
+                if total
+                else nothing
+            )
+        if self._config.cross_modal > 0 and text is not None:
+            double = self._config.double_softmax
+            terms["cross_modal"] = (
+                share * losses.cross_modal(embedding, text, labels, double_softmax=double) if count else nothing
+            )
+        if self._config.visual > 0 and visual_logits is not None:
+            terms["visual"] = share * losses.visual(visual_logits, labels) if count else nothing
+        if masked is not None and word_logits is not None:
+            targets = masked.targets.to(self._device)
+            hidden_words = (targets != NOT_A_TARGET).sum() if count else labels.new_zeros(())
+            everywhere = gathered(fabric, hidden_words).sum().clamp(min=1)
+            words = losses.mlm(word_logits, targets) if count else nothing
+            terms["mlm"] = words * (fabric.world_size * hidden_words / everywhere)
+        return losses.combine(terms, self._weights), total
+
+    def _mask(self, batch: Batch, epoch: int) -> MaskedTexts:
+        """Masks that depend on the sample and the epoch, not on who else is in the batch."""
+        assert self._masker is not None
+        rows = [
+            self._masker([self._texts[label]], np.random.default_rng((self._seed, epoch, index)))
+            for label, index in zip(batch.labels.tolist() or [0], batch.indices.tolist() or [0], strict=True)
+        ]
+        longest = max(row.tokens.shape[1] for row in rows)
+
+        def stacked(tensors: list[Tensor], value: int) -> Tensor:
+            return torch.cat([F.pad(tensor, (0, longest - tensor.shape[1]), value=value) for tensor in tensors])
+
+        return MaskedTexts(
+            stacked([row.tokens for row in rows], 0), stacked([row.targets for row in rows], NOT_A_TARGET)
+        )
+
+
+def gathered(fabric: "Fabric", tensor: Tensor, *, sync_grads: bool = False) -> Tensor:
+    """A tensor of each process, stacked: [...] -> [W, ...]; with `sync_grads` gradients flow back to their process."""
+    return tensor[None] if fabric.world_size == 1 else fabric.all_gather(tensor, sync_grads=sync_grads)  # type: ignore[return-value]
+
+
+def finite_means(
+    fabric: "Fabric",
+    values: Mapping[str, Tensor],
+    *,
+    batches: Sequence[Batch],
+    largest: int,
+    paths: Sequence[str],
+    step: int,
+) -> dict[str, float]:
+    """Means of named values over the processes. Raises NonFiniteLoss, in every process, if one of them is not finite.
+
+    `batches` are this process's parts of the step and `paths` the files of the manifest.
+    """
+    table = gathered(fabric, torch.stack([value.detach().float() for value in values.values()]))  # [W, terms]
+    faults = (~torch.isfinite(table)).nonzero()
+    if len(faults) == 0:
+        return dict(zip(values, table.mean(0).tolist(), strict=True))
+    rank, column = faults[0].tolist()
+    own = torch.cat([batch.indices for batch in batches]).to(table.device)
+    indices = gathered(fabric, F.pad(own, (0, largest * len(batches) - len(own)), value=NOBODY))[rank]
+    files = ", ".join(paths[i] for i in indices.tolist() if i != NOBODY)
+    raise NonFiniteLoss(
+        f"{list(values)[column]} is {float(table[rank, column])} at step {step} in process {rank} with the files {files}; "
+        "look at these, lower train.lr or set train.precision=fp32, and resume: finished epochs are kept"
+    )
