@@ -71,7 +71,7 @@ NOVEL = {
 }
 
 _SUBSETS = {"base": BASE, "novel": NOVEL}
-_SPLITS = ("train", "val", "test")
+_LISTS = (("base", "train"), ("base", "val"), ("base", "test"), ("novel", "test"))
 _FPS = 12
 
 
@@ -154,8 +154,8 @@ def make_shapes(
                     progress(done, len(jobs))
     finally:
         torch.set_num_threads(inner)
-    for subset, split in {(path.parts[-3], path.parts[-2]) for path, _, _, _ in jobs}:
-        rows = [(f"{split}/{path.name}", label) for path, _, label, _ in jobs if path.parts[-3:-1] == (subset, split)]
+    for subset, split in _LISTS:
+        rows = [(f"{split}/{path.name}", label) for path, _, label, _ in jobs if path.parent == out / subset / split]
         _write_rows(out / subset / f"{split}.csv", ("path", "label"), rows)
     mark.write_text(json.dumps(settings, indent=1))
     return out
@@ -168,7 +168,7 @@ def render_motion(thing: str, motion: str, *, seed: int, frames: int, size: int)
     """
     pair, (forward, _) = next((pair, motions) for pair, motions in PAIRS.items() if motion in motions)
     generator = torch.Generator().manual_seed(seed)
-    objects = _trajectory(thing, pair, frames, generator)
+    objects = trajectory(thing, pair, frames, generator)
     images = render(objects, backgrounds(1, size, generator))
     video = (images * 255.0 + 0.5).to(torch.uint8).permute(0, 2, 3, 1)
     return (video if motion == forward else video.flip(0)).contiguous().numpy()
@@ -189,24 +189,22 @@ def write_video(path: Path, frames: np.ndarray) -> None:
 
 def _jobs(out: Path, settings: dict[str, int]) -> Iterator[tuple[Path, str, int, int]]:
     """Path, class name, label and seed of every video."""
-    for s, subset in enumerate(_SUBSETS):
-        for p, split in enumerate(_SPLITS):
-            if subset == "novel" and split != "test":
-                continue
-            for label, name in enumerate(class_names(subset)):
-                for k in range(settings[f"{split}_per_class"]):
-                    sequence = np.random.SeedSequence([settings["seed"], s, p, label, k])
-                    video_seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
-                    yield out / subset / split / f"{label:02d}_{k:03d}.mp4", name, label, video_seed
+    for place, (subset, split) in enumerate(_LISTS):
+        for label, name in enumerate(class_names(subset)):
+            for k in range(settings[f"{split}_per_class"]):
+                # A number of its own for each video, so that more videos a class leave the first ones as they were.
+                sequence = np.random.SeedSequence([settings["seed"], place, label, k])
+                video_seed = int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
+                yield out / subset / split / f"{label:02d}_{k:03d}.mp4", name, label, video_seed
 
 
 def _parse(name: str) -> tuple[str, str]:
-    """ "a red star moving up" -> ("red star", "moving up")."""
+    """Splits "a red star moving up" into "red star" and "moving up"."""
     _, colour, shape, motion = name.split(" ", 3)
     return f"{colour} {shape}", motion
 
 
-def _trajectory(thing: str, pair: str, frames: int, generator: torch.Generator) -> Objects:
+def trajectory(thing: str, pair: str, frames: int, generator: torch.Generator) -> Objects:
     """The scene's objects in each frame of a pair's forward motion: distractors in slots 0 and 1, the thing in slot 2."""
     draw = lambda low, high: uniform(generator, low, high, 1).item()  # noqa: E731
     colour, shape = thing.split()

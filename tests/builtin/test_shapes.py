@@ -1,0 +1,182 @@
+import csv
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from m2clip.builtin.scenes import COLOURS, ONE_WAY_UP, SHAPES
+from m2clip.builtin.shapes import BASE, MOTIONS, NOVEL, PAIRS, class_names, make_shapes, render_motion, trajectory
+from m2clip.errors import M2CLIPError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("shapes")
+    return make_shapes(out, train_per_class=1, val_per_class=1, test_per_class=1, frames=8, size=32)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def decoded(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def paths(pair: str, seed: int, thing: str = "red arrow", frames: int = 8):
+    """The thing's path through 8 frames: centre [T, 2], radius, angle and opacity [T]."""
+    objects = trajectory(thing, pair, frames, torch.Generator().manual_seed(seed))
+    return objects.centre[:, 2], objects.radius[:, 2], objects.angle[:, 2], objects.opacity[:, 2]
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_partner_is_the_same_video_played_backwards(pair):
+    forward, backward = PAIRS[pair]
+    for seed in range(3):
+        one = render_motion("green arrow", forward, seed=seed, frames=12, size=48)
+        other = render_motion("green arrow", backward, seed=seed, frames=12, size=48)
+        assert np.array_equal(one, other[::-1])
+        assert not np.array_equal(one, other)
+
+
+def test_motions_are_what_they_are_called():
+    for seed in range(30):
+        centre, _, _, _ = paths("across", seed)
+        assert centre[-1, 0] - centre[0, 0] > 0.45
+        assert abs(centre[-1, 1] - centre[0, 1]) < 0.1
+        centre, _, _, _ = paths("vertical", seed)
+        assert centre[0, 1] - centre[-1, 1] > 0.45  # up: y runs down
+        _, radius, _, _ = paths("size", seed)
+        assert radius[-1] > 1.9 * radius[0]
+        _, _, _, opacity = paths("fade", seed)
+        assert opacity[-1] > opacity[0] + 0.8
+        centre, _, _, _ = paths("bounce", seed, frames=48)
+        height = centre[0:, 1].max() - centre[:, 1]
+        assert height[32:].max() > 1.5 * height[:16].max()
+
+
+@pytest.mark.parametrize("frames", [8, 24])
+def test_turning_is_clockwise_and_never_aliases_in_eight_samples(frames):
+    for seed in range(50):
+        _, _, angle, _ = paths("spin", seed, frames=frames)
+        samples = angle[torch.linspace(0, frames - 1, 8).round().long()]
+        assert (samples.diff() >= 0).all()
+        assert samples.diff().max() < 2 * math.pi * 0.2
+        centre, _, _, _ = paths("circle", seed, frames=frames)
+        samples = centre[torch.linspace(0, frames - 1, 8).round().long()]
+        steps = samples.diff(dim=0)
+        # Clockwise on the screen, y down: each step turns to the right of the one before.
+        cross = steps[:-1, 0] * steps[1:, 1] - steps[:-1, 1] * steps[1:, 0]
+        assert (cross >= -1e-6).all()
+        assert cross.max() > 0
+
+
+def test_the_thing_stays_in_view():
+    for pair in PAIRS:
+        for seed in range(30):
+            centre, _, _, _ = paths(pair, seed)
+            assert centre.min() > 0.05
+            assert centre.max() < 0.95
+
+
+def test_classes_pair_objects_with_motions_and_novel_objects_are_new():
+    assert len(MOTIONS) >= 12
+    assert len(class_names("base")) == 56
+    assert len(class_names("novel")) == 24
+    assert "an orange square moving left to right" in class_names("base")
+    for subset, things in (("base", BASE), ("novel", NOVEL)):
+        names = class_names(subset)
+        assert len(set(names)) == len(names)
+        for thing, pairs in things.items():
+            colour, shape = thing.split()
+            assert colour in COLOURS
+            assert shape in SHAPES
+            assert len(pairs) >= 2
+            assert "spin" not in pairs or shape in ONE_WAY_UP
+        assert {pair for pairs in things.values() for pair in pairs} == set(PAIRS)
+    for k in range(0, 56, 2):
+        thing = class_names("base")[k].split(" ", 3)[:3]
+        motions = tuple(name.split(" ", 3)[3] for name in class_names("base")[k : k + 2])
+        assert class_names("base")[k + 1].split(" ", 3)[:3] == thing
+        assert motions in PAIRS.values()
+    assert not set(BASE) & set(NOVEL)
+    base_shapes = {thing.split()[1] for thing in BASE}
+    assert sum(thing.split()[1] not in base_shapes for thing in NOVEL) >= len(NOVEL) - 1
+
+
+def test_lists_classes_and_videos_agree(data):
+    for subset, splits in (("base", ("train", "val", "test")), ("novel", ("test",))):
+        classes = rows(data / subset / "classes.csv")
+        assert [row["id"] for row in classes] == [str(k) for k in range(len(classes))]
+        assert tuple(row["name"] for row in classes) == class_names(subset)
+        for split in splits:
+            listed = rows(data / subset / f"{split}.csv")
+            assert [int(row["label"]) for row in listed] == list(range(len(classes)))
+            assert {data / subset / row["path"] for row in listed} == set((data / subset / split).iterdir())
+    assert not (data / "novel" / "train.csv").exists()
+
+
+def test_videos_decode_to_what_was_asked_and_no_two_are_alike(data):
+    first_frames = set()
+    videos = sorted(data.rglob("*.mp4"))
+    for path in videos:
+        video = decoded(path)
+        assert video.shape == (8, 32, 32, 3)
+        first_frames.add(video.tobytes())
+    assert len(first_frames) == len(videos) == 3 * 56 + 24
+
+
+def test_encoding_keeps_the_picture(tmp_path):
+    from m2clip.builtin.shapes import write_video
+
+    video = render_motion("red star", "moving up", seed=1, frames=8, size=64)
+    write_video(tmp_path / "a.mp4", video)
+    assert np.abs(decoded(tmp_path / "a.mp4").astype(int) - video).mean() < 6
+
+
+def test_same_seed_gives_the_same_frames_whatever_the_workers_and_counts(data, tmp_path):
+    few = {"val_per_class": 0, "test_per_class": 0, "train_per_class": 1, "frames": 8, "size": 32}
+    again = make_shapes(tmp_path / "again", **few, workers=1)
+    other = make_shapes(tmp_path / "other", **few, seed=1)
+    equal = 0
+    for path in sorted((again / "base" / "train").iterdir())[::7]:
+        assert np.array_equal(decoded(path), decoded(data / "base" / "train" / path.name))
+        equal += np.array_equal(decoded(path), decoded(other / "base" / "train" / path.name))
+    assert equal == 0
+    assert rows(again / "novel" / "test.csv") == []
+
+
+def test_finished_folder_is_left_alone_and_other_data_refused(data):
+    before = {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    make_shapes(data, train_per_class=1, val_per_class=1, test_per_class=1, frames=8, size=32)
+    assert before == {path: path.stat().st_mtime_ns for path in data.rglob("*")}
+    with pytest.raises(M2CLIPError, match="already holds other or unfinished data"):
+        make_shapes(data, seed=5, train_per_class=1, val_per_class=1, test_per_class=1, frames=8, size=32)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"frames": 4}, "frames is 4, but must be at least 8"),
+        ({"size": 33}, "take 34"),
+        ({"workers": 0}, "workers is 0"),
+        ({"train_per_class": -1}, "train_per_class is -1"),
+    ],
+)
+def test_arguments_out_of_range_are_named(tmp_path, argument, message):
+    with pytest.raises(M2CLIPError, match=message):
+        make_shapes(tmp_path, **argument)
+
+
+def test_progress_counts_every_video(tmp_path):
+    seen = []
+    make_shapes(
+        tmp_path / "p", train_per_class=0, val_per_class=0, test_per_class=1, frames=8, size=32,
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    assert seen == [(k, 80) for k in range(1, 81)]
