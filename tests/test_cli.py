@@ -125,6 +125,7 @@ def test_classify_as_json_is_one_document(m2: Callable[..., Ran], place: Path) -
     assert "4 frames a clip are used, the model was trained with 8" in ran.err
     (video,) = document["videos"]
     assert sum(found["score"] for found in video["predictions"]) == pytest.approx(1)
+    assert np.shape(video["frame_indices"]) == np.shape(video["frame_seconds"]) == (2, 4)
     for found in video["predictions"]:
         assert np.mean(found["views"]) == pytest.approx(found["score"])
 
@@ -473,6 +474,32 @@ def test_a_configuration_with_an_unknown_key(m2: Callable[..., Ran], tmp_path: P
     ran = m2("train", tmp_path / "gone.yaml")
     assert ran.code == 1
     assert "gone.yaml" in one_sentence(ran)
+
+
+@pytest.mark.slow
+def test_train_then_evaluate_then_classify(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
+    settings = {
+        "out": str(tmp_path / "run"),
+        "data": {"train": str(place / "data"), "val": str(place / "data"), "frames": 4, "workers": 0, "flip": False},
+        "model": {
+            "backbone": {
+                key: value for key, value in TINY.model_dump(mode="json").items() if key not in ("mean", "std")
+            }
+        },
+        "train": {"epochs": 2, "warmup_epochs": 1, "batch_size": 4, "precision": "fp32"},
+    }
+    (tmp_path / "run.yaml").write_text(json.dumps(settings))  # JSON is YAML, too
+    ran = m2("train", tmp_path / "run.yaml", "train.epochs=1", "train.warmup_epochs=0", "--json")
+    assert ran.code == 0, ran.err
+    best = json.loads(ran.out)["best"]
+    again = m2("train", tmp_path / "run.yaml", "train.epochs=1", "train.warmup_epochs=0")
+    assert again.code == 1
+    assert "already holds a run" in one_sentence(again)
+    report = json.loads(m2("evaluate", best, "--data", place / "data", "--json").out)
+    assert list(report["metrics"]) == ["similarity", "visual", "ensemble"]
+    assert report["protocol"]["seed"] == 0
+    document = json.loads(m2("classify", place / "good.mp4", "--checkpoint", best, "--json").out)
+    assert (document["reading"], document["frames"], sorted(document["texts"])) == ("ensemble", 4, sorted(NAMES))
 
 
 def test_an_interrupt_is_exit_code_130(m2: Callable[..., Ran], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

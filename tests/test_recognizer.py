@@ -111,7 +111,8 @@ def test_a_trained_head_is_read_for_the_models_own_classes_only(video: Path) -> 
     similarity = by_label(fresh.classify(video))
     ensemble = by_label(recognizer.classify(video))
     with Video(video) as opened, torch.no_grad():
-        visual = recognizer._encode(opened, [(0, opened.info.frame_count)]).visual_logits[0].softmax(-1).tolist()
+        indices = recognizer._sampled([(0, opened.info.frame_count)])
+        visual = recognizer._encode(opened, indices).visual_logits[0].softmax(-1).tolist()
     expected = {name: (similarity[name] + p) / 2 for name, p in zip(LABELS, visual, strict=True)}
     assert ensemble == pytest.approx(expected, abs=1e-6)
 
@@ -177,9 +178,13 @@ def test_a_checkpoint_brings_all_it_needs(video: Path, tmp_path: Path) -> None:
     assert Recognizer(str(path)).classify(video) == Recognizer(load(path)).classify(video)
 
 
-def test_stride_is_the_models(video: Path) -> None:
-    dense, uniform = (Recognizer(tiny_model(stride_frames=stride)).embed(video) for stride in (1, 0))
-    assert not np.allclose(dense, uniform)
+def test_stride_is_the_models_and_the_frames_looked_at_are_told(video: Path) -> None:
+    read = [Recognizer(tiny_model(stride_frames=stride)).score(video, LABELS) for stride in (0, 1, 4)]
+    gaps = [np.diff(one.frame_indices[0]) for one in read]
+    assert gaps[0].sum() > 30
+    assert gaps[1].tolist() == [1] * 7
+    assert gaps[2].tolist() == [4] * 7
+    assert read[2].frame_seconds == pytest.approx(read[2].frame_indices / 12)  # 12 frames a second
 
 
 def test_what_is_no_model() -> None:

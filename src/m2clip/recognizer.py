@@ -52,6 +52,10 @@ class VideoScores:
     """[K]: the mean over the views."""
     views: Tensor
     """[V, K]."""
+    frame_indices: NDArray[np.int64]
+    """[temporal views, T]: the frames of the video that were looked at."""
+    frame_seconds: NDArray[np.float64]
+    """[temporal views, T]: their times from the video's first frame."""
 
     def top(self, count: int) -> list[Prediction]:
         """The best `count` classes, best first."""
@@ -112,13 +116,12 @@ class Recognizer:
         """Like `classify`, but the probabilities of all labels, and of each view."""
         classes = self.prepare(labels)
         with Video(video) as opened:
-            features = self._encode(opened, [(0, opened.info.frame_count)])
-        return self._scores(features, classes)[0]
+            return self._score_ranges(opened, [(0, opened.info.frame_count)], classes)[0]
 
     def embed(self, video: Any) -> NDArray[np.float32]:
         """The embedding of a video, float32 [D], of unit norm; of several views the mean of their unit embeddings."""
         with Video(video) as opened:
-            features = self._encode(opened, [(0, opened.info.frame_count)])
+            features = self._encode(opened, self._sampled([(0, opened.info.frame_count)]))
         mean = F.normalize(features.embedding.float(), dim=-1).mean(0)
         return F.normalize(mean, dim=0).cpu().numpy()
 
@@ -146,7 +149,7 @@ class Recognizer:
             for first in range(0, len(spans), WINDOWS_PER_BATCH):
                 some = spans[first : first + WINDOWS_PER_BATCH]
                 ranges = [_shown_frames(times, start, end) for start, end in some]
-                read = self._scores(self._encode(opened, ranges), classes)
+                read = self._score_ranges(opened, ranges, classes)
                 found += [
                     Window(start, end, tuple(result.top(top))) for (start, end), result in zip(some, read, strict=True)
                 ]
@@ -196,41 +199,42 @@ class Recognizer:
                 raise ConfigError(f"the label {name!r} has an empty text or none: give it at least one text")
         return names, texts
 
-    def _encode(self, video: Video, ranges: Sequence[tuple[int, int]]) -> VideoFeatures:
-        """Frame ranges (first, one past the last) of a video -> features of R * V clips, the views of a range together."""
+    def _sampled(self, ranges: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+        """Frame ranges (first, one past the last) -> frame indices [R, temporal views, T]."""
+        options = {"stride_frames": self.model.info.stride_frames, "views": self.views_temporal}
+        return np.stack([start + test_indices(end - start, frames=self.frames, **options) for start, end in ranges])
+
+    def _encode(self, video: Video, indices: NDArray[np.int64]) -> VideoFeatures:
+        """Frame indices [R, temporal views, T] -> features of R * V clips, the views of a range together."""
         info = self.model.info
-        indices = np.concatenate(
-            [
-                start
-                + test_indices(
-                    end - start, frames=self.frames, stride_frames=info.stride_frames, views=self.views_temporal
-                )
-                for start, end in ranges
-            ]
-        )  # [R * temporal views, T]
         pictures = video.frames(indices.flatten().tolist())  # one call: frames that ranges share are decoded once
         clips = [
             test_clip(
-                pictures[n * self.frames : (n + 1) * self.frames],
+                pictures[first : first + self.frames],
                 size=info.image_size,
                 crops=self.views_spatial,
                 mean=info.sizes.mean,
                 std=info.sizes.std,
             )
-            for n in range(len(indices))
+            for first in range(0, len(pictures), self.frames)
         ]
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             return self.model.encode_video(torch.cat(clips).to(device))
 
-    def _scores(self, features: VideoFeatures, classes: Classes) -> list[VideoScores]:
-        """One result for each range that was encoded."""
+    def _score_ranges(self, video: Video, ranges: Sequence[tuple[int, int]], classes: Classes) -> list[VideoScores]:
+        """One result for each frame range."""
+        indices = self._sampled(ranges)
+        features = self._encode(video, indices)
         logits = None
         if classes.head_columns is not None and features.visual_logits is not None:
             logits = features.visual_logits[:, list(classes.head_columns)]
         table = scores(features.embedding, classes.embeddings, logits).readings()[classes.reading].cpu()
-        per_range = table.unflatten(0, (-1, self.views_temporal * self.views_spatial))  # [R, V, K]
-        return [VideoScores(classes, fuse_views(views), views) for views in per_range]
+        seconds = video.info.pts_seconds[np.minimum(indices, video.info.frame_count - 1)]
+        return [
+            VideoScores(classes, fuse_views(views), views, indices[r], seconds[r])
+            for r, views in enumerate(table.unflatten(0, (len(ranges), -1)))  # [V, K]
+        ]
 
 
 def find_model(name: str | Path, *, weights: str | Path | None = None) -> M2CLIP:

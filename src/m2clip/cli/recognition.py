@@ -53,7 +53,11 @@ def classify(
         best = read.top(top)
         if not json:
             typer.echo("\n".join([video, *(f"  {found.score:.4f}  {found.label}" for found in best)]))
-        return {"predictions": [{**vars(found), "views": by_label[found.label]} for found in best]}
+        return {
+            "predictions": [{**vars(found), "views": by_label[found.label]} for found in best],
+            "frame_indices": read.frame_indices.tolist(),
+            "frame_seconds": read.frame_seconds.tolist(),
+        }
 
     results, code = _for_each(videos, one, bar=json)
     if json:

@@ -68,7 +68,7 @@ def class_bars(metrics: Metrics, title: str) -> bytes:
     axes.set_xlabel("accuracy (number of videos in brackets)")
     more = f", the {len(shown)} worst of {len(rows)} classes" if len(shown) < len(rows) else ""
     axes.set_title(title + more, parse_math=False)
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower right", fontsize=8)
     return png_bytes(figure)
 
 
