@@ -187,6 +187,14 @@ def test_stride_is_the_models_and_the_frames_looked_at_are_told(video: Path) -> 
     assert read[2].frame_seconds == pytest.approx(read[2].frame_indices / 12)  # 12 frames a second
 
 
+def test_the_builtin_model_needs_no_file_and_no_network(video: Path) -> None:
+    recognizer = Recognizer("builtin", device="cpu")
+    assert recognizer.model.info.backbone == "builtin"
+    assert not recognizer.model.info.trained
+    assert recognizer.prepare(LABELS).reading == "similarity"
+    assert len(recognizer.classify(video, LABELS)) == 3
+
+
 def test_what_is_no_model() -> None:
     with pytest.raises(CheckpointError, match=r"nothing.safetensors is no file.*ViT-B-16"):
         Recognizer("nothing.safetensors")
