@@ -158,11 +158,10 @@ class FileFrames:
         self._pictures, self._picture, self._rank = None, None, -1
         self._reopen()
 
-    def _reopen(self) -> VideoStream:
+    def _reopen(self) -> None:
         # A new container is at its start for certain; seeking back is not exact in every format.
         self._container.close()
         self._container, self._stream = open_video(self._source, name=self._name)
-        return self._stream
 
     def _go_to(self, rank: int) -> VideoFrame:
         """Decode until the picture of this rank, going on from where the last call stopped where that is less work."""
@@ -236,7 +235,8 @@ class FileFrames:
         except BROKEN_DATA:
             pass  # not every format can seek
         if ordinal > key_ordinal:  # the seek went too far or to a place unknown: read on from the start of the file
-            packets = self._container.demux(self._reopen())
+            self._reopen()
+            packets = self._container.demux(self._stream)
             packet, ordinal = next(packets, None), 0
         while packet is not None and ordinal < key_ordinal:
             packet = next(packets, None)

@@ -1,0 +1,198 @@
+"""Frame indices and crop corners: equal to the reference at test time, valid for every length, with the asked-for gaps."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from m2clip.data import sampling
+from m2clip.errors import ConfigError
+
+GOLDEN = json.loads(Path(__file__).with_name("sampling_golden.json").read_text())
+COUNTS = [1, 2, 7, 8, 9, 15, 16, 17, 100]
+
+UNTIMED = settings(deadline=None)  # a busy machine is no failure
+
+lengths = st.one_of(st.sampled_from(COUNTS), st.integers(1, 3000))
+clips = st.fixed_dictionaries({"frames": st.integers(1, 33), "stride_frames": st.integers(0, 33)})
+
+
+def test_test_time_indices_equal_the_reference() -> None:
+    for frame_count, frames, stride_frames, views, indices in GOLDEN["temporal"]:
+        found = sampling.test_indices(frame_count, frames=frames, stride_frames=stride_frames, views=views)
+        assert found.tolist() == indices, (frame_count, frames, stride_frames, views)
+        assert found.dtype == np.int64
+
+
+def test_crop_corners_equal_the_reference() -> None:
+    for height, width, size, crops, corners in GOLDEN["spatial"]:
+        assert sampling.spatial_corners(height, width, size=size, crops=crops) == [tuple(corner) for corner in corners]
+
+
+@pytest.mark.shared
+@pytest.mark.parity
+def test_all_of_the_reference(shared: Path) -> None:
+    reference = json.loads((shared / "parity/sampling.json").read_text())
+    for case in reference["temporal"]:
+        settings = {"frames": case["num_frames"], "stride_frames": case["stride"], "views": case["views"]}
+        assert sampling.test_indices(case["total_frames"], **settings).tolist() == case["indices"], case
+    for case in reference["spatial"]:
+        corners = sampling.spatial_corners(case["height"], case["width"], size=224, crops=case["views"])
+        assert [list(corner) for corner in corners] == case["top_left"], case
+
+
+@UNTIMED
+@given(count=lengths, clip=clips, views=st.integers(1, 6))
+def test_test_indices_are_valid_and_in_order(count: int, clip: dict[str, int], views: int) -> None:
+    indices = sampling.test_indices(count, **clip, views=views)
+    assert indices.shape == (views, clip["frames"])
+    assert indices.min() >= 0
+    assert indices.max() < count
+    assert (np.diff(indices, axis=1) >= 0).all()
+    assert (np.diff(indices, axis=0) >= 0).all()  # views go from the start of the video to its end
+
+
+@UNTIMED
+@given(count=lengths, clip=clips, seed=st.integers(0, 99))
+def test_train_indices_are_valid_and_in_order(count: int, clip: dict[str, int], seed: int) -> None:
+    indices = sampling.train_indices(count, **clip, rng=np.random.default_rng(seed))
+    assert indices.shape == (clip["frames"],)
+    assert indices.dtype == np.int64
+    assert indices.min() >= 0
+    assert indices.max() < count
+    assert (np.diff(indices) >= 0).all()
+
+
+@UNTIMED
+@given(
+    count=lengths, frames=st.integers(1, 33), stride=st.integers(1, 33), views=st.integers(1, 5), seed=st.integers(0, 9)
+)
+def test_dense_gaps_are_the_stride_until_the_video_ends(
+    count: int, frames: int, stride: int, views: int, seed: int
+) -> None:
+    train = sampling.train_indices(count, frames=frames, stride_frames=stride, rng=np.random.default_rng(seed))
+    test = sampling.test_indices(count, frames=frames, stride_frames=stride, views=views)
+    for indices in (train, *test):
+        unpadded = indices[0] + np.arange(frames) * stride
+        np.testing.assert_array_equal(indices, np.minimum(unpadded, count - 1))  # one rule: the last frame, repeated
+        if count >= (frames - 1) * stride + 1:
+            assert (np.diff(indices) == stride).all()
+        else:
+            assert indices[0] == 0
+
+
+def test_a_window_of_exactly_the_videos_length() -> None:
+    assert sampling.test_indices(61, frames=16, stride_frames=4).tolist() == [list(range(0, 61, 4))]
+    assert sampling.test_indices(61, frames=16, stride_frames=4, views=3).tolist() == [list(range(0, 61, 4))] * 3
+
+
+@UNTIMED
+@given(segment=st.integers(1, 40), frames=st.integers(1, 16), views=st.integers(1, 8))
+def test_uniform_views_differ_where_segments_have_the_room(segment: int, frames: int, views: int) -> None:
+    indices = sampling.test_indices(segment * frames + 1, frames=frames, views=views)
+    assert len({tuple(view) for view in indices.tolist()}) == min(views, segment + 1)
+
+
+def test_uniform_views_are_evenly_spaced_around_the_middle() -> None:
+    indices = sampling.test_indices(81, frames=8, views=5)  # segments of 10 frames
+    assert (indices - np.arange(0, 80, 10)).tolist() == [[1] * 8, [3] * 8, [5] * 8, [7] * 8, [9] * 8]
+    assert indices[2].tolist() == sampling.test_indices(81, frames=8)[0].tolist()
+
+
+@pytest.mark.parametrize("count", [8, 9, 17, 100])
+def test_uniform_training_draws_one_frame_of_each_segment(count: int) -> None:
+    rng = np.random.default_rng(0)
+    drawn = np.stack([sampling.train_indices(count, frames=8, rng=rng) for _ in range(600)])
+    borders = np.rint(np.arange(9) * (count - 1) / 8)
+    assert (drawn >= borders[:-1]).all()
+    assert (drawn <= borders[1:]).all()
+    assert set(drawn.ravel()) == set(range(count))  # every frame can be drawn
+    if count > 8:
+        assert (np.diff(drawn, axis=1) > 0).all()  # and none twice where there are enough
+
+
+def test_training_draws_every_start() -> None:
+    rng = np.random.default_rng(0)
+    starts = {int(sampling.train_indices(20, frames=4, stride_frames=5, rng=rng)[0]) for _ in range(200)}
+    assert starts == {0, 1, 2, 3, 4}
+
+
+def test_the_generator_alone_decides() -> None:
+    draws = [sampling.train_indices(100, frames=8, rng=np.random.default_rng(3)).tolist() for _ in range(2)]
+    assert draws[0] == draws[1]
+
+
+@UNTIMED
+@given(height=st.integers(8, 60), width=st.integers(8, 60), crops=st.integers(1, 6))
+def test_crops_lie_evenly_along_the_longer_side(height: int, width: int, crops: int) -> None:
+    corners = sampling.spatial_corners(height, width, size=8, crops=crops)
+    assert len(corners) == crops
+    long = [corner[1 if width >= height else 0] for corner in corners]
+    short = [corner[0 if width >= height else 1] for corner in corners]
+    slack = max(height, width) - 8
+    assert set(short) == {(min(height, width) - 8) // 2}
+    if crops > 1:
+        assert (long[0], long[-1]) == (0, slack)
+        assert np.ptp(np.diff(long)) <= 1
+    else:
+        assert long == [slack // 2]
+
+
+TIMES = np.arange(50) / 25
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        (None, None, (0, 50)),
+        (0.4, None, (10, 50)),
+        (0.39, 0.81, (9, 21)),  # frame 9 is on the screen from 0.36 to 0.40, frame 20 from 0.80 on
+        (0.4, 0.8, (10, 20)),
+        (None, 0.01, (0, 1)),
+        (0.0, 99.0, (0, 50)),
+        (1.96, 5.0, (49, 50)),
+    ],
+)
+def test_frames_between_two_times(start: float | None, end: float | None, expected: tuple[int, int]) -> None:
+    assert sampling.frames_between(TIMES, start_seconds=start, end_seconds=end) == expected
+
+
+@pytest.mark.parametrize(("start", "end"), [(2.5, None), (-1.0, 1.0), (1.0, 1.0), (1.0, 0.5)])
+def test_parts_that_are_not_in_the_video(start: float, end: float | None) -> None:
+    with pytest.raises(ConfigError, match=r"is not in the video, whose last frame is at 1\.96 s"):
+        sampling.frames_between(TIMES, start_seconds=start, end_seconds=end)
+
+
+@UNTIMED
+@given(data=st.data(), count=st.integers(1, 30))
+def test_any_part_has_a_frame(data: st.DataObject, count: int) -> None:
+    times = np.cumsum(data.draw(st.lists(st.floats(0.001, 1), min_size=count, max_size=count)))
+    times -= times[0]
+    start = data.draw(st.floats(0, float(times[-1])))
+    end = data.draw(st.one_of(st.none(), st.floats(start, start + 10, exclude_min=True)))
+    first, stop = sampling.frames_between(times, start_seconds=start, end_seconds=end)
+    assert 0 <= first < stop <= count
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"frame_count": 0, "frames": 8}, "cannot sample from 0 frames"),
+        ({"frame_count": 9, "frames": 0}, "frames must be 1 or more, not 0"),
+        ({"frame_count": 9, "frames": 8, "stride_frames": -1}, r"stride_frames must be 0 \(uniform segments\) or more"),
+        ({"frame_count": 9, "frames": 8, "views": 0}, "views must be 1 or more, not 0"),
+    ],
+)
+def test_settings_that_make_no_sense(arguments: dict[str, int], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sampling.test_indices(**arguments)
+
+
+def test_a_crop_that_does_not_fit() -> None:
+    with pytest.raises(ConfigError, match="a crop of 8 does not fit into 7x9"):
+        sampling.spatial_corners(7, 9, size=8, crops=1)
+    with pytest.raises(ConfigError, match="crops must be 1 or more"):
+        sampling.spatial_corners(9, 9, size=8, crops=0)
