@@ -38,6 +38,7 @@ def settings(out: Path, videos: Path, **changes: dict[str, Any]) -> RunConfig:
         "data": {"train": str(videos), "frames": 4, "workers": 0, "flip": False},
         "model": {"backbone": TINY},
         "loss": {},
+        "eval": {},
         "train": {"epochs": 4, "warmup_epochs": 1, "batch_size": 4, "lr": 0.01, "precision": "fp32"},
     }
     merged = {name: {**section, **changes.get(name, {})} for name, section in sections.items()}
@@ -116,6 +117,21 @@ def test_only_adapters_and_heads_change(straight: Path, tmp_path: Path, videos: 
     # a random backbone is nowhere else, so it is in the file
     assert changed == {"vision_adapters", "text_adapters", "visual_head", "masked_words"}
     assert frozen == {"clip", "masked_block"}
+
+
+def test_the_best_checkpoint_is_measured_at_the_end(tmp_path: Path, videos: Path) -> None:
+    data = {"test": str(videos)}
+    best = run(
+        settings(
+            tmp_path / "run", videos, data=data, train={"epochs": 2}, eval={"views_temporal": 2, "views_spatial": 3}
+        )
+    )
+    report = json.loads((best.parent / "test/report.json").read_text())
+    assert report["protocol"]["views"] == {"temporal": 2, "spatial": 3, "fusion": "mean of probabilities"}
+    assert report["protocol"]["data"]["scored"] == 8
+    assert read_log(best.parent)[-1]["kind"] == "test"
+    run(settings(tmp_path / "left", videos, data=data, train={"stop_after_epoch": 1}))
+    assert not (tmp_path / "left/test").exists()
 
 
 def test_a_run_is_not_overwritten_and_not_resumed_as_another(straight: Path, videos: Path, tmp_path: Path) -> None:
@@ -219,6 +235,7 @@ train(RunConfig.model_validate_json(open(sys.argv[1]).read()), progress=False)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(tmp_path: Path, videos: Path) -> None:
     """Seven videos and a bad one, one video a process and step: where the bad one comes, a process has nothing to read."""
     good = sorted(videos.rglob("*.mp4"))[:7]

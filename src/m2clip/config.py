@@ -180,9 +180,9 @@ class DataConfig(Settings):
     train: str | None = None
     """Training videos: a folder with one folder a class, a CSV, or a list file."""
     val: str | None = None
-    """Videos that choose the best checkpoint; none: the last is the best."""
+    """Videos that choose the best checkpoint, one view each; none: the last is the best."""
     test: str | None = None
-    """Videos for `m2clip evaluate`."""
+    """Videos that the best checkpoint is measured on at the end, by `eval`; the report goes to the run's folder."""
     classes: str | None = None
     """Class table: CSV `id,name` or one name a line; none: the names in the folder or CSV of `train`."""
     root: str | None = None
@@ -287,14 +287,14 @@ class TrainConfig(Settings):
 
 
 class EvalConfig(Settings):
-    """How videos are seen in validation and evaluation."""
+    """How the videos of `data.test` are seen at the end of the run."""
 
     views_temporal: PositiveInt = 1
     """Clips taken along a video."""
     views_spatial: PositiveInt = 1
     """Crops of a clip, evenly spaced along its longer side."""
     batch_size: PositiveInt = 8
-    """Videos encoded at a time, in each process."""
+    """Videos encoded at a time, in each process; in validation, too."""
 
 
 class RunConfig(Settings):

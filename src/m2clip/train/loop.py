@@ -6,7 +6,7 @@ environment).
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 
+from m2clip.checkpoint import load
 from m2clip.config import RunConfig
 from m2clip.data.dataset import BadFile, BadFiles, Batch, VideoDataset, make_loader
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError, VideoError
-from m2clip.evaluate import evaluate
+from m2clip.evaluate import Evaluation, evaluate
 from m2clip.model.m2clip import M2CLIP
 from m2clip.train.display import Display
 from m2clip.train.log import RunLog
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 LAST, BEST, STATE = "last.safetensors", "best.safetensors", "last.state.pt"
+TEST = "test"
 
 
 def train(config: RunConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
@@ -48,7 +50,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     After each epoch `config.out` gets last.safetensors, best.safetensors (by validation top-1; the last where there is no
     validation data) and last.state.pt; metrics.jsonl and tensorboard/ grow with each step. `resume` goes on after the last
     finished epoch: on a CPU with the same weights, to the last bit, as a run without a break. `progress`: a bar; None: on a
-    terminal.
+    terminal. With `data.test`, the best checkpoint is measured at the end and `config.out`/test gets its report.
 
     Raises ConfigError and ManifestError for settings and lists that cannot be used, VideoError for a bad file where
     `data.on_bad_file` is stop or where none can be read, NonFiniteLoss with term, step, process and files.
@@ -56,7 +58,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     fabric = start_fabric(config.train.precision)
     main, ranks = fabric.is_global_zero, fabric.world_size
     options, out = config.train, Path(config.out)
-    training, validation = read_data(config)
+    training, validation, test = read_data(config)
     state = read_state(config, out / STATE) if resume else None
     if state is None and (out / STATE).exists():
         raise ConfigError(f"{out} already holds a run; resume it, or give another folder with out=FOLDER")
@@ -93,9 +95,9 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     )
     optimizer = torch.optim.AdamW(groups)
     peak_rates = [group["lr"] for group in optimizer.param_groups]
-    if state is not None:
-        optimizer.load_state_dict(state.optimizer)
     module, stepper = fabric.setup(Step(model), optimizer)
+    if state is not None:
+        optimizer.load_state_dict(state.optimizer)  # after the model has moved to its device: the state follows it
     largest = -(-options.batch_size // (options.accumulate * ranks))  # videos of one process in one part of a step
     objective = Objective(model, config=config.loss, seed=options.seed, largest=largest, device=fabric.device)
 
@@ -119,7 +121,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 log.write("warning", step=step, text=sentence)
 
         bad_files = BadFiles(policy=config.data.on_bad_file, tell=warn)
-        for sentence in doubts(config, training, validation) if main and not resume else ():
+        for sentence in doubts(config, training, validation, test) if main and not resume else ():
             warn(sentence)
 
         for epoch in range(first_epoch, last_epoch):
@@ -180,7 +182,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
             }
             model.info = model.info.model_copy(update={"training": record})
             if validation is not None:
-                record["validation"] = _validate(fabric, model, validation, config, bad_files)
+                record["validation"] = _validate(fabric, model, validation, config=config, tell=bad_files.tell_once)
                 model.info = model.info.model_copy(update={"training": record})
             top1 = record.get("validation", {}).get(options.best_by)
             is_best = top1 is None or top1 >= best.get("top1", 0.0)  # of equals, the one trained longer
@@ -209,7 +211,13 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                     f"the loss has not fallen: {first_loss:.3f} in the first epoch, {loss:.3f} in the last; "
                     "check the labels and train.lr"
                 )
-    fabric.barrier()
+        fabric.barrier()  # the files are there for everybody
+        if test is not None and last_epoch == options.epochs:
+            result = _test(fabric, out / BEST, test, config=config, tell=bad_files.tell_once)
+            if main and log:
+                result.write(out / TEST)
+                log.write("test", step=step, **{f"{name}_top1": m.top1 for name, m in result.metrics.items()})
+                display.say(result.summary())
     return out / BEST
 
 
@@ -241,18 +249,33 @@ def _everywhere(bad: list[BadFile]) -> list[BadFile]:
 
 
 def _validate(
-    fabric: "Fabric", model: M2CLIP, validation: Manifest, config: RunConfig, bad_files: BadFiles
+    fabric: "Fabric", model: M2CLIP, videos: Manifest, *, config: RunConfig, tell: Callable[[str], None]
 ) -> dict[str, float]:
-    """Top-1 of each reading, as `m2clip evaluate` measures it."""
+    """Top-1 of each reading, one view a video."""
     with fabric.autocast():
         result = evaluate(
             model,
-            validation,
-            views_temporal=config.eval.views_temporal,
-            views_spatial=config.eval.views_spatial,
+            videos,
             batch_size=config.eval.batch_size,
             workers=config.data.workers,
             on_bad_file=config.data.on_bad_file,
-            tell=bad_files.tell_once,
+            tell=tell,
         )
     return {reading: measured.top1 for reading, measured in result.metrics.items()}
+
+
+def _test(
+    fabric: "Fabric", checkpoint: Path, videos: Manifest, *, config: RunConfig, tell: Callable[[str], None]
+) -> Evaluation:
+    """What `m2clip evaluate` would say of a checkpoint."""
+    return evaluate(
+        load(checkpoint).to(fabric.device),
+        videos,
+        views_temporal=config.eval.views_temporal,
+        views_spatial=config.eval.views_spatial,
+        batch_size=config.eval.batch_size,
+        workers=config.data.workers,
+        on_bad_file=config.data.on_bad_file,
+        checkpoint=str(checkpoint),
+        tell=tell,
+    )
