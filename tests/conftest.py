@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is no fault of the code: no example has a deadline of its own.
+settings.register_profile("m2clip", deadline=None)
+settings.load_profile("m2clip")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
