@@ -26,7 +26,7 @@ def test_last_words_counts_from_the_end_and_stops_at_the_start():
     logits = torch.full((2, 3, 9), -20.0)
     for text, word, row in ((0, 0, 6), (0, 1, 5), (1, 0, 7)):
         logits[text, word, row] = 20.0
-    assert pretrain._last_words(logits, tokens, torch.tensor([3, 2])).item() == pytest.approx(0.0, abs=1e-6)
+    assert pretrain.last_words(logits, tokens, torch.tensor([3, 2])).item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_normalised_images_have_clips_mean_and_deviation():

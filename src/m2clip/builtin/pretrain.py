@@ -33,7 +33,10 @@ EVALUATION_SCENES = 4000
 """Held-out scenes of each sort that --evaluate draws."""
 
 _BATCH = (96, 20, 12)  # scenes of one object, of two, of several: for each process
-_MATRIX_LENGTH, _CAPTION_LENGTH = 14, 20
+CAPTION_LENGTH = 20
+"""Tokens that captions are cut to, start and end token included."""
+
+_MATRIX_LENGTH = 14
 
 
 def normalised(images: Tensor) -> Tensor:
@@ -92,7 +95,7 @@ def train(
         matrix, matrix_ends = vocabulary(
             tuple(template.format(name) for name in names), length=_MATRIX_LENGTH, generator=generator
         )
-        tokens, ends = vocabulary(scenes.captions, length=_CAPTION_LENGTH, generator=generator)
+        tokens, ends = vocabulary(scenes.captions, length=CAPTION_LENGTH, generator=generator)
         with torch.autocast("cpu", torch.bfloat16):
             seen, patches = see(normalised(images))
             objects, object_words = model.read(matrix, matrix_ends)
@@ -109,7 +112,7 @@ def train(
             "captions": true_pairs(scale * seen @ texts.T, scenes.truths(), scenes.unsure()),
             "patches": F.cross_entropy(patches[..., :-3].flatten(0, 1), shape.flatten(), weight)
             + 3.0 * (patches[..., -3:][filled] - colour[filled]).abs().mean(),
-            "words": (_last_words(object_words, matrix, matrix_ends) + _last_words(text_words, tokens, ends)) / 2,
+            "words": (last_words(object_words, matrix, matrix_ends) + last_words(text_words, tokens, ends)) / 2,
         }
         total = losses["objects"] + losses["captions"] + losses["patches"] + 0.1 * losses["words"]
         for group in optimizer.param_groups:
@@ -158,7 +161,7 @@ def _average(gradients: list[Tensor], workers: int) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def _last_words(logits: Tensor, tokens: Tensor, ends: Tensor) -> Tensor:
+def last_words(logits: Tensor, tokens: Tensor, ends: Tensor) -> Tensor:
     """Cross-entropy of logits [K, words, rows] with the last words of each text, the last one first; no words, no loss."""
     places = ends[:, None] - 1 - torch.arange(logits.shape[1])
     target = tokens.gather(1, places.clamp(min=0)).masked_fill(places < 1, -100)

@@ -41,12 +41,14 @@ class Vocabulary:
         self.rows = {token: row for row, token in enumerate([*self.trained.tolist(), *fillers])}
         self.start, self.end = self.rows[tokenizer.start_id], self.rows[tokenizer.end_id]
 
-    def __call__(self, texts: tuple[str, ...], *, length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Row numbers int64 [K, length] of the texts, a third of them with random words behind, and their ends int64 [K]."""
+    def __call__(
+        self, texts: tuple[str, ...], *, length: int, generator: torch.Generator, endings: float = 0.35
+    ) -> tuple[Tensor, Tensor]:
+        """Row numbers int64 [K, length] of the texts and their ends int64 [K]; a share `endings` goes on with filler words."""
         tokens = torch.zeros(len(texts), length, dtype=torch.int64)
         ends = []
         extra = torch.randint(1, LAST_WORDS + 1, (len(texts),), generator=generator)
-        extra[torch.rand(len(texts), generator=generator) > 0.35] = 0
+        extra[torch.rand(len(texts), generator=generator) > endings] = 0
         noise = torch.randint(len(self.trained), len(self.rows), (len(texts), LAST_WORDS), generator=generator)
         for k, (text, more) in enumerate(zip(texts, extra.tolist(), strict=True)):
             row = [self.rows[i] for word in text.split() for i in self._ids[word]] + noise[k, :more].tolist()
