@@ -237,6 +237,7 @@ def main() -> None:
         _work(0, arguments.out, options)
     else:
         torch.multiprocessing.spawn(_work, (arguments.out, options), nprocs=arguments.workers)
+        (arguments.out / "meeting").unlink(missing_ok=True)
 
 
 if __name__ == "__main__":
