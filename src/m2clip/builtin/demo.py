@@ -231,7 +231,13 @@ def _write_page(
                     Picture("accuracy.png", "Top-1 of the frozen and of the adapted CLIP"),
                 ],
             ),
-            Section("A video of a novel class", [Picture("example.png", f"True class: {example.truth}")]),
+            Section(
+                "A video of a novel class",
+                [
+                    "The first video of the class that is told best.",
+                    Picture("example.png", f"True class: {example.truth}"),
+                ],
+            ),
             Section("Training", [Picture("curves.png", "Loss terms, and validation top-1 on the base classes")]),
             Section("Confusion", pictures),
         ],

@@ -1,0 +1,55 @@
+"""The demo from end to end, with fewer videos and one epoch: every file it promises, and numbers that belong together."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from m2clip.builtin import demo
+from m2clip.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(demo, "VIDEOS_PER_CLASS", {"train": 1, "val": 1, "test": 1})
+    patch.setitem(demo.RECIPE, "train", {"epochs": 2, "warmup_epochs": 1, "batch_size": 28, "lr": 3e-3})
+    out = tmp_path_factory.mktemp("demo") / "out"
+    try:
+        demo.run_demo(out, progress=False, tell=lambda sentence: None)
+    finally:
+        patch.undo()
+    return out
+
+
+@pytest.mark.slow
+def test_the_report_has_what_is_relied_on(finished: Path) -> None:
+    report = json.loads((finished / "report.json").read_text())
+    for model in ("adapted", "frozen_clip"):
+        for part in ("base", "novel"):
+            assert 0.0 <= report[model][part]["top1"] <= 1.0
+    assert report["adapted"]["base"]["reading"] == "ensemble"
+    assert report["adapted"]["novel"]["reading"] == "similarity"
+    assert (report["adapted"]["base"]["classes"], report["adapted"]["novel"]["classes"]) == (56, 24)
+    assert report["chance"] == {"base": 1 / 56, "novel": 1 / 24}
+    assert report["seconds"] > 0
+    # The frozen tiny CLIP knows the objects and not the motions: far above chance, far from right.
+    assert 0.1 < report["frozen_clip"]["base"]["top1"] < 0.6
+
+
+@pytest.mark.slow
+def test_the_page_shows_figures_that_are_there(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    for name in ("accuracy.png", "example.png", "curves.png", "confusion_base.png", "confusion_novel.png"):
+        assert f'src="{name}"' in page
+        assert (finished / name).read_bytes().startswith(b"\x89PNG")
+    example = json.loads((finished / "report.json").read_text())["example"]
+    assert Path(example["video"]).is_file()
+    assert all(len(best) == 5 for best in example["predictions"].values())
+    assert example["label"] in page
+
+
+@pytest.mark.slow
+def test_a_finished_demo_is_not_overwritten(finished: Path) -> None:
+    with pytest.raises(ConfigError, match="already holds a demo"):
+        demo.run_demo(finished)
