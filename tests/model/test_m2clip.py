@@ -137,6 +137,16 @@ def test_ted_ablations(ted: str) -> None:
     assert model.encode_video(torch.randn(1, 3, 3, 32, 32)).embedding.shape == (1, 48)
 
 
+def test_ted_off_leaves_nothing_that_sees_time() -> None:
+    """The output temporal adapter sees the order of the frames, too: it goes with the TED-Adapters unless it is asked for."""
+    clip = torch.randn(1, 6, 3, 32, 32)
+    model = shaken(fresh(ted="off"))
+    assert model.vision_adapters.output_temporal is None
+    torch.testing.assert_close(model.encode_video(clip).embedding, model.encode_video(clip.flip(1)).embedding)
+    assert fresh(ted="off", output_temporal=True).vision_adapters.output_temporal is not None
+    assert fresh(ted="both", output_temporal=False).vision_adapters.output_temporal is None
+
+
 def test_subsets_of_layers() -> None:
     model = fresh(ted_layers=(0, 2), ted_positions=("pre_attention",), ted_width=5)
     assert set(model.vision_adapters.pre_attention) == {"0", "2"}

@@ -46,7 +46,7 @@ def create(
     ted_width: int | None = None,
     text_adapter_layers: int = 1,
     text_adapter_width: int | None = None,
-    output_temporal: bool = True,
+    output_temporal: bool | None = None,
     template: str = "A video of {}",
     visual_head: bool = True,
     masked_words: bool = True,
@@ -235,6 +235,7 @@ def _clip(sizes: BackboneConfig, state: State | None) -> CLIP:
 
 def _layout(config: ModelConfig, sizes: BackboneConfig) -> AdapterLayout:
     every = tuple(range(sizes.vision_layers))
+    output_temporal = config.ted != "off" if config.output_temporal is None else config.output_temporal
     layers = () if config.ted == "off" else (every if config.ted_layers is None else tuple(sorted(config.ted_layers)))
     return AdapterLayout(
         ted=config.ted,
@@ -243,7 +244,7 @@ def _layout(config: ModelConfig, sizes: BackboneConfig) -> AdapterLayout:
         ted_width=config.ted_width or sizes.vision_width // 2,
         text=tuple(range(sizes.text_layers - config.text_adapter_layers, sizes.text_layers)),
         text_width=config.text_adapter_width or sizes.text_width * 3 // 4,
-        output_temporal_width=sizes.embed_dim // 2 if config.output_temporal else 0,
+        output_temporal_width=sizes.embed_dim // 2 if output_temporal else 0,
     )
 
 
