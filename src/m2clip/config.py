@@ -115,7 +115,7 @@ class ModelConfig(Settings):
     text_adapter_width: PositiveInt | None = None
     """Bottleneck channels of a text adapter; none: three quarters of the text width."""
     output_temporal: bool | None = None
-    """Whether the frame embeddings pass the output temporal adapter; none: unless `ted` is off, so that off leaves nothing that sees time."""
+    """Whether the frame embeddings pass the output temporal adapter; none: unless `ted` is off, so that off leaves no sense of time."""
     template: str = "A video of {}"
     """The sentence a class name is put into, at {}."""
 

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from m2clip.builtin import demo
-from m2clip.errors import ConfigError
+from m2clip.errors import M2CLIPError
+
+TWO_EPOCHS = {"epochs": 2, "warmup_epochs": 1, "batch_size": 28, "lr": 3e-3}
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patch = pytest.MonkeyPatch()
     patch.setattr(demo, "VIDEOS_PER_CLASS", {"train": 1, "val": 1, "test": 1})
-    patch.setitem(demo.RECIPE, "train", {"epochs": 2, "warmup_epochs": 1, "batch_size": 28, "lr": 3e-3})
+    patch.setitem(demo.RECIPE, "train", TWO_EPOCHS)
     out = tmp_path_factory.mktemp("demo") / "out"
     try:
         demo.run_demo(out, progress=False, tell=lambda sentence: None)
@@ -50,6 +52,22 @@ def test_the_page_shows_figures_that_are_there(finished: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_finished_demo_is_not_overwritten(finished: Path) -> None:
-    with pytest.raises(ConfigError, match="already holds a demo"):
-        demo.run_demo(finished)
+def test_a_demo_is_not_mixed_with_another_one(finished: Path) -> None:
+    """The fixture's settings are not the real demo's: its folder is refused, and stays as it is."""
+    before = (finished / "report.json").read_bytes()
+    with pytest.raises(M2CLIPError, match="already holds other or unfinished data"):
+        demo.run_demo(finished, progress=False, tell=lambda sentence: None)
+    assert (finished / "report.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_the_same_demo_again_keeps_what_is_done(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "VIDEOS_PER_CLASS", {"train": 1, "val": 1, "test": 1})
+    monkeypatch.setitem(demo.RECIPE, "train", TWO_EPOCHS)
+    first = json.loads((finished / "report.json").read_text())
+    weights = (finished / "run" / "best.safetensors").read_bytes()
+    again = demo.run_demo(finished, progress=False, tell=lambda sentence: None)
+    assert again["resumed"]
+    assert not first["resumed"]
+    assert again["adapted"] == first["adapted"]
+    assert (finished / "run" / "best.safetensors").read_bytes() == weights

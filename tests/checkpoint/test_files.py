@@ -160,7 +160,9 @@ def test_weights_of_another_size_name_the_difference(theirs: torch.nn.Module, tm
 def test_without_a_network_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from huggingface_hub import constants
 
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    # A proxy that nobody listens at: every connection is refused at once, on a machine with a network, too.
+    for variable in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     for call in (
         lambda: create("ViT-B-32", weights="openai"),

@@ -24,7 +24,7 @@ from m2clip.report.figures import available, confusion_figure
 from m2clip.report.files import write_whole
 from m2clip.report.overview import accuracy_bars, frame_strip, training_curves
 from m2clip.scoring import Prediction
-from m2clip.train import train
+from m2clip.train import STATE, train
 from m2clip.train.log import read_log
 
 VIDEOS_PER_CLASS = {"train": 16, "val": 2, "test": 5}
@@ -44,14 +44,14 @@ def run_demo(
     """Run the whole demo into the folder `out` and return what `out`/report.json holds.
 
     `progress`: progress bars (None: on a terminal). `tell` gets a sentence before each stage. The accuracies are fractions;
-    base is read off the ensemble (the frozen CLIP has only the similarity), novel off the similarity.
-    Raises ConfigError where `out` already holds a demo.
+    base is read off the ensemble (the frozen CLIP has only the similarity), novel off the similarity. In a folder that holds the
+    same demo already, finished or interrupted, what is done is kept: `resumed` is then true and `seconds` tells this call's only.
+    Raises ConfigError where `out` holds a demo with other settings.
     """
     out = Path(out)
     if not available():
         raise ConfigError("the demo draws figures and trains; install what it needs with pip install 'm2clip[train]'")
-    if (out / "report.json").exists() or (out / "run").exists():
-        raise ConfigError(f"{out} already holds a demo; give another folder with --out, or delete it")
+    resumed = (out / "run" / STATE).exists()
     started = time.perf_counter()
     tell("1/4 generating MotionShapes videos")
     make_shapes(
@@ -63,7 +63,7 @@ def run_demo(
     )
     tell("2/4 adapting the tiny CLIP to the base classes")
     config = _config(out, seed=seed)
-    best = train(config, progress=progress)
+    best = train(config, resume=resumed, progress=progress)
     tell("3/4 evaluating on base and novel classes, beside the frozen CLIP")
     manifests = {
         "base": read_manifest(out / "data/base/test.csv", classes=out / "data/base/classes.csv"),
@@ -78,6 +78,7 @@ def run_demo(
     tell("4/4 classifying a novel video and writing the report")
     example = _example(models, manifests["novel"], results[("adapted", "novel")])
     document = _document(results, manifests, seed=seed, seconds=time.perf_counter() - started, example=example)
+    document["resumed"] = resumed
     _write_page(out, document, manifests, results, example)
     document["seconds"] = time.perf_counter() - started
     write_json(out / "report.json", document)

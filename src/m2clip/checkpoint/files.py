@@ -18,6 +18,7 @@ CHECKPOINT_NAME = "m2clip.safetensors"
 """The file that holds our checkpoint in a hub repository."""
 
 _CLIP_NAMES = ("model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
+_HUB_SECONDS = 10
 _CONFIG_NAMES = ("config.json", "open_clip_config.json")
 # Keys under which training programs keep the state dict.
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
@@ -65,27 +66,45 @@ def read_header(path: str | Path) -> dict[str, str]:
 
 
 def from_hub(identity: str, names: tuple[str, ...]) -> Path:
-    """Download the first of `names` that the hub repository `identity` ("owner/name") has; the local path in the hub's cache."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+    """Download the first of `names` that the hub repository `identity` ("owner/name") has; the local path in the hub's cache.
+
+    Without a network the cache alone is searched. Raises CheckpointError, one sentence, where the file cannot be had.
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
 
     identity = identity.removeprefix("hf-hub:")
+    reason = ""
     for name in names:
         try:
+            # Asked first because this question is not repeated: a download without a network tries for half a minute.
+            get_hf_file_metadata(hf_hub_url(identity, name), timeout=_HUB_SECONDS)
             return Path(hf_hub_download(identity, name))
-        except LocalEntryNotFoundError:
-            break  # no network: no use in trying the other names
-        except EntryNotFoundError:
-            continue
+        except HFValidationError:
+            raise CheckpointError(f"{identity!r} is neither a file nor a hub id; a hub id is owner/name") from None
         except RepositoryNotFoundError:
             raise CheckpointError(
                 f"the hub has no repository {identity!r}, or it is private (then log in with `hf auth login`)"
             ) from None
+        except EntryNotFoundError:
+            continue
         except Exception as error:  # network and proxy faults have many types across versions of the hub's client
-            raise CheckpointError(_offline(identity, type(error).__name__)) from None
-    else:
-        raise CheckpointError(f"the hub repository {identity!r} has none of {', '.join(names)}")
-    raise CheckpointError(_offline(identity, "no network and not in the cache"))
+            reason = type(error).__name__
+            try:
+                return Path(hf_hub_download(identity, name, local_files_only=True))
+            except LocalEntryNotFoundError:
+                continue
+    if reason:
+        raise CheckpointError(
+            f"the weights of {identity!r} could not be fetched from the Hugging Face hub ({reason}) and are not in its cache: "
+            "connect to the network, or download the file elsewhere and pass its path as weights"
+        )
+    raise CheckpointError(f"the hub repository {identity!r} has none of {', '.join(names)}")
 
 
 def clip_from_hub(identity: str) -> tuple[Path, bool | None]:
@@ -115,13 +134,6 @@ def activation_of(config: Path) -> bool | None:
         # transformers leaves out what equals its default, and its default is quick_gelu.
         return (vision.get("hidden_act", "quick_gelu") if isinstance(vision, dict) else "quick_gelu") == "quick_gelu"
     return None
-
-
-def _offline(identity: str, reason: str) -> str:
-    return (
-        f"the weights of {identity!r} could not be fetched from the Hugging Face hub ({reason}): connect to the network, "
-        "or download the file elsewhere and pass its path as weights"
-    )
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
