@@ -1,8 +1,10 @@
 """Commands in the documents must be commands of the program: every `m2clip` line is parsed, and links and files must exist."""
 
+import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import typer.main
@@ -54,3 +56,20 @@ def test_links_and_pictures_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http:", "https:")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def recipes() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("recipes", ROOT / "benchmarks" / "recipes.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_figures_in_the_documents_are_those_that_were_measured() -> None:
+    """Both are made from docs/results/*.json by `python benchmarks/recipes.py tables`; nobody edits a number by hand."""
+    made = recipes()
+    assert (ROOT / "docs" / "results.md").read_text() == made.results_page()
+    readme = (ROOT / "README.md").read_text()
+    assert made.readme(readme) == readme

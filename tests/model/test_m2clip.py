@@ -86,7 +86,9 @@ def test_other_resolutions() -> None:
         UserWarning, match="trained at 32 pixels and is used at 48: its position embeddings are interpolated"
     ):
         model = fresh(image_size=48)
-    assert model.encode_video(torch.randn(1, 2, 3, 48, 64)).embedding.shape == (1, 48)
+    assert model.encode_video(torch.randn(1, 2, 3, 48, 48)).embedding.shape == (1, 48)
+    with pytest.warns(UserWarning, match="takes 48x48 pixels and gets 48x64"):
+        assert model.encode_video(torch.randn(1, 2, 3, 48, 64)).embedding.shape == (1, 48)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 32, 32), (1, 0, 3, 32, 32), (1, 2, 4, 32, 32)])
@@ -196,6 +198,11 @@ def test_random_weights_are_saved_whole(tmp_path) -> None:
     assert torch.equal(model.encode_video(clips).embedding, again.encode_video(clips).embedding)
     assert again.visual_head is None
     assert again.info.class_names == NAMES
+
+
+def test_a_checkpoint_may_have_any_name(tmp_path) -> None:
+    model = fresh()
+    assert load(model.save(tmp_path / "model.ckpt")).info == model.info
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch) -> None:

@@ -228,7 +228,7 @@ def _write_page(
             Section(
                 "Accuracy",
                 [
-                    Table(["model", "classes", "number", "videos", "reading", "top-1", "chance"], rows),
+                    Table(["model", "part", "classes", "videos", "reading", "top-1", "chance"], rows),
                     Picture("accuracy.png", "Top-1 of the frozen and of the adapted CLIP"),
                 ],
             ),

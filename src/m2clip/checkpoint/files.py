@@ -41,7 +41,7 @@ def read_tensors(path: str | Path) -> TensorFile:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(f"{path} {what}; a weight file is needed (.safetensors, .pt, .pth or .bin)")
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or _is_safetensors(path):
         tensors, metadata = _read_safetensors(path)
         return TensorFile(tensors, metadata, sha256(path))
     if is_torchscript(path):
@@ -134,6 +134,13 @@ def activation_of(config: Path) -> bool | None:
         # transformers leaves out what equals its default, and its default is quick_gelu.
         return (vision.get("hidden_act", "quick_gelu") if isinstance(vision, dict) else "quick_gelu") == "quick_gelu"
     return None
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By content, since a checkpoint may have any name: eight bytes with the header's length, then the JSON of the header."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return len(start) == 9 and start[8:] == b"{" and 0 < int.from_bytes(start[:8], "little") <= path.stat().st_size
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -1,6 +1,7 @@
 """The whole model: a frozen CLIP, its adapters and the multi-task decoder's heads (M2-CLIP, arXiv 2401.11649)."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,10 +109,20 @@ class M2CLIP(nn.Module):
         self.clip.requires_grad_(False)
 
     def encode_video(self, clips: Tensor) -> VideoFeatures:
-        """Clips [B, T, 3, H, W], normalised with the backbone's mean and std; any T, any B. Errors: ValueError on other shapes."""
+        """Clips [B, T, 3, H, W], normalised with the backbone's mean and std; any B, any T, any size from one patch on.
+
+        Another size than the model's interpolates the positions, with a warning. Raises ValueError on other shapes.
+        """
         if clips.ndim != 5 or clips.shape[2] != 3 or clips.shape[1] < 1:
             raise ValueError(
                 f"clips have shape {tuple(clips.shape)}; [B, T, 3, H, W] with at least one frame is needed"
+            )
+        size = self.info.image_size
+        if clips.shape[3:] != (size, size):
+            warnings.warn(
+                f"the model takes {size}x{size} pixels and gets {clips.shape[3]}x{clips.shape[4]}: "
+                "its position embeddings are interpolated",
+                stacklevel=2,
             )
         frames, class_tokens = encode_frames(self.clip.visual, self.vision_adapters, clips)
         logits = None

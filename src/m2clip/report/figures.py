@@ -16,7 +16,7 @@ from m2clip.report.metrics import Metrics
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CLASSES_WITH_NAMES = 40
+CLASSES_WITH_NAMES = 60
 """Above this, names on the axes of a confusion matrix cannot be read any more."""
 BARS = 40
 NAME_LETTERS = 40
@@ -66,7 +66,7 @@ def class_bars(metrics: Metrics, title: str) -> bytes:
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("accuracy (number of videos in brackets)")
-    more = f", the {len(shown)} worst of {len(rows)} classes" if len(shown) < len(rows) else ""
+    more = f",\nthe {len(shown)} worst of {len(rows)} classes" if len(shown) < len(rows) else ""
     axes.set_title(title + more, parse_math=False)
     figure.legend(loc="outside lower right", fontsize=8)
     return png_bytes(figure)

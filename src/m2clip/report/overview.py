@@ -49,7 +49,8 @@ def training_curves(records: Sequence[Mapping[str, Any]]) -> bytes:
     left.set_xlabel("step")
     left.set_ylabel(f"loss (mean of {window} steps)")
     left.set_ylim(bottom=0)
-    left.legend(fontsize=9)
+    if left.get_lines():
+        left.legend(fontsize=9)
     for name in ("similarity", "visual", "ensemble"):
         points = [(record["epoch"], record[f"{name}_top1"]) for record in epochs if f"{name}_top1" in record]
         if points:
