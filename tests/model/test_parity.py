@@ -142,7 +142,7 @@ def test_trained_tensors_alone_need_the_clip(fixture: Fixture) -> None:
     clip = {k: v for k, v in fixture.state.items() if k not in trained and "resblocks.12." not in k}
     with pytest.raises(ValueError, match="trained tensors only; pass the CLIP weights"):
         from_reference(trained)
-    model = from_reference(trained, clip_weights=clip)
+    model = from_reference({"model": trained, "epoch": 30}, clip)
     close(model.encode_video(fixture.clips).embedding, fixture.outputs["video_features"], 1e-5)
     last, block = model.clip.text.blocks[-1].state_dict(), model.masked_block.state_dict()
     assert all(torch.equal(last[key], block[key]) for key in last)

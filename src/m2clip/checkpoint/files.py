@@ -45,13 +45,13 @@ def read_tensors(path: str | Path) -> TensorFile:
         tensors, metadata = _read_safetensors(path)
         return TensorFile(tensors, metadata, sha256(path))
     if is_torchscript(path):
-        return TensorFile(_unwrapped(read_torchscript(path), path), {}, sha256(path), is_torchscript=True)
+        return TensorFile(unwrapped(read_torchscript(path), path), {}, sha256(path), is_torchscript=True)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is no file of plain tensors and is not opened otherwise ({reason})") from None
-    return TensorFile(_unwrapped(loaded, path), {}, sha256(path))
+    return TensorFile(unwrapped(loaded, path), {}, sha256(path))
 
 
 def read_header(path: str | Path) -> dict[str, str]:
@@ -149,13 +149,17 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (not a dict)
 
 
-def _unwrapped(loaded: Any, path: Path) -> dict[str, Tensor]:
+def unwrapped(loaded: Any, where: str | Path) -> dict[str, Tensor]:
+    """The state dict in what a training program saved: itself, or under one of the usual keys; without "module." prefixes.
+
+    Raises CheckpointError, naming `where`, for anything that is no mapping from names to tensors.
+    """
     for name in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
             loaded = loaded[name]
             break
     if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise CheckpointError(f"{path} holds no state dict: a mapping from names to tensors is needed")
+        raise CheckpointError(f"{where} holds no state dict: a mapping from names to tensors is needed")
     if all(key.startswith("module.") for key in loaded):  # saved from inside DistributedDataParallel
         return {key.removeprefix("module."): value for key, value in loaded.items()}
     return dict(loaded)

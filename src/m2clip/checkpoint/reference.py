@@ -6,10 +6,12 @@ under names with "adapter" or "textad"; here each of them has its place.
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from m2clip.checkpoint.files import unwrapped
 from m2clip.checkpoint.layouts import clip_state, infer_sizes, rename_openai
 from m2clip.errors import CheckpointError
 from m2clip.model.clip import CLIP
@@ -36,9 +38,9 @@ _EXACT = {
 
 
 def from_reference(
-    state_dict: Mapping[str, Tensor],
+    state_dict: Mapping[str, Any],
+    clip_weights: Mapping[str, Any] | None = None,
     *,
-    clip_weights: Mapping[str, Tensor] | None = None,
     class_names: Sequence[str] = (),
     words: Sequence[str] = (),
     frames: int = 8,
@@ -48,17 +50,18 @@ def from_reference(
     """Build the model from the reference implementation's tensors; sizes, adapter places, widths and counts come from keys and shapes.
 
     `state_dict`: all tensors, or only the trained ones; then `clip_weights` (a CLIP state dict in OpenAI's, Hugging Face's or our
-    names) holds the frozen rest. `class_names` and `words` are not in such files: without them they are "class 0", "word 0", ...
+    names) holds the frozen rest.
+    Either may be what a training file holds, with the state dict under "model" or "state_dict". `class_names` and `words` are not in such files: without them they are "class 0", "word 0", ...
     Raises CheckpointError for keys that are unknown or missing, listing them.
     """
     where = "the reference state dict"
-    tensors = {key: value.float() for key, value in state_dict.items()}
+    tensors = {key: value.float() for key, value in unwrapped(state_dict, where).items()}
     blocks = {int(m[1]) for key in tensors if (m := re.match(r"transformer\.resblocks\.(\d+)\.(?!adapter)", key))}
     texts = {int(m[1]) for key in tensors if (m := _TEXT.fullmatch(key))}
     masked_block = _masked_block(tensors, blocks, texts)
     state: dict[str, Tensor] = {}
     if clip_weights is not None:
-        clip, _ = clip_state(clip_weights, where="the CLIP weights")
+        clip, _ = clip_state(unwrapped(clip_weights, "the CLIP weights"), where="the CLIP weights")
         state |= {f"clip.{key}": value for key, value in clip.items()}
         if masked_block is not None:
             last = f"clip.text.blocks.{masked_block - 1}."
