@@ -50,8 +50,8 @@ def from_reference(
     """Build the model from the reference implementation's tensors; sizes, adapter places, widths and counts come from keys and shapes.
 
     `state_dict`: all tensors, or only the trained ones; then `clip_weights` (a CLIP state dict in OpenAI's, Hugging Face's or our
-    names) holds the frozen rest.
-    Either may be what a training file holds, with the state dict under "model" or "state_dict". `class_names` and `words` are not in such files: without them they are "class 0", "word 0", ...
+    names) holds the frozen rest. Either may be what a training file holds, with the state dict under "model" or "state_dict".
+    `class_names` and `words` are not in such files: without them they are "class 0", "word 0", ...
     Raises CheckpointError for keys that are unknown or missing, listing them.
     """
     where = "the reference state dict"
