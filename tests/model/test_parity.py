@@ -1,5 +1,6 @@
 """Our model against tensors that the method's reference implementation computed (tests/parity_small/README.md)."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,36 @@ def test_a_missing_key_is_named(fixture: Fixture) -> None:
     state = {key: value for key, value in fixture.state.items() if key != "visual.t_adapter.fc2.bias"}
     with pytest.raises(ValueError, match=r"missing \['vision_adapters\.output_temporal\.enhancement\.up\.bias'\]"):
         from_reference(state)
+
+
+def test_parts_that_a_file_lacks_are_left_out(fixture: Fixture) -> None:
+    """Ablations of the reference: no difference branch, no text adapters, no masked words."""
+
+    def built(keep: Callable[[str], bool]) -> M2CLIP:
+        return from_reference({key: value for key, value in fixture.state.items() if keep(key)})
+
+    assert built(lambda key: "offset_adapter" not in key).info.layout.ted == "enhancement"
+    assert built(lambda key: "adapter_fc" not in key).encode_video(fixture.clips).visual_logits is None
+
+    plain = built(lambda key: "textad" not in key)
+    assert plain.info.layout.text == ()
+    hidden = plain.encode_text(fixture.inputs["masked_tokens"]).hidden
+    assert plain.mlm_logits(hidden, fixture.video.frames).shape == fixture.outputs["mlm_logits"].shape
+
+    # Without their head the 13th text block is not the encoder's: the class texts stay what they were.
+    silent = built(lambda key: "mlm_adapter" not in key)
+    assert silent.info.words == ()
+    close(silent.encode_text(fixture.inputs["class_tokens"]).embedding, fixture.outputs["class_text_features"], 1e-5)
+
+
+def test_half_precision_and_numbers_beside_the_weights(fixture: Fixture) -> None:
+    state = {f"module.{key}": value.half() for key, value in fixture.state.items()}
+    model = from_reference({**state, "module.input_resolution": torch.tensor(32)})
+    close(model.encode_video(fixture.clips).embedding, fixture.outputs["video_features"], 2e-2)
+
+
+def test_adapters_of_different_widths_are_refused(fixture: Fixture) -> None:
+    key = "visual.transformer.resblocks.1.adapter_pre_mlp.fc1"
+    narrow = {f"{key}.weight": fixture.state[f"{key}.weight"][:8], f"{key}.bias": fixture.state[f"{key}.bias"][:8]}
+    with pytest.raises(ValueError, match=r"unexpected shapes, adapters of different widths perhaps"):
+        from_reference({**fixture.state, **narrow})

@@ -48,7 +48,7 @@ _OPENAI_IN_BLOCK = {
     "mlp.c_proj.bias": "mlp.2.bias",
 }
 # Numbers and buffers that these files carry beside the weights; they follow from the sizes.
-_NOT_WEIGHTS = re.compile(r"(input_resolution|context_length|vocab_size|(text\.)?attn_mask|.*\.position_ids)")
+NOT_WEIGHTS = re.compile(r"(input_resolution|context_length|vocab_size|(text\.)?attn_mask|.*\.position_ids)")
 
 _HUGGINGFACE: tuple[Rename, ...] = (
     (r"vision_model\.embeddings\.class_embedding", "visual.class_embedding"),
@@ -103,7 +103,7 @@ def clip_state(tensors: Mapping[str, Tensor], *, where: str) -> tuple[dict[str, 
         stripped = {key.removeprefix("clip."): value for key, value in tensors.items()}
         return {key: value.float() for key, value in stripped.items()}, KeyAccount(loaded=tuple(tensors))
     convert = _from_openai if layout == "openai" else _from_huggingface
-    ignored = tuple(key for key in tensors if _NOT_WEIGHTS.fullmatch(key))
+    ignored = tuple(key for key in tensors if NOT_WEIGHTS.fullmatch(key))
     weights = {key: value for key, value in tensors.items() if key not in ignored}
     state, unknown = convert(weights)
     if unknown:

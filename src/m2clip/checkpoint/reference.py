@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from m2clip.checkpoint.files import unwrapped
-from m2clip.checkpoint.layouts import clip_state, infer_sizes, rename_openai
+from m2clip.checkpoint.layouts import NOT_WEIGHTS, clip_state, infer_sizes, rename_openai
 from m2clip.errors import CheckpointError
+from m2clip.model.adapters import TextAdapter
 from m2clip.model.clip import CLIP
 from m2clip.model.info import AdapterLayout, ModelInfo, Ted
 from m2clip.model.m2clip import M2CLIP
@@ -24,6 +25,7 @@ _TED = re.compile(
 )
 _OUTPUT = re.compile(r"visual\.t_adapter\.(fc1|conv|fc2)\.(weight|bias)")
 _TEXT = re.compile(r"transformer\.resblocks\.(\d+)\.adapter_pre_mlp\.textad_(fc1|fc2)\.(weight|bias)")
+_TEXT_DOWN = re.compile(r"(text_adapters\.pre_mlp\.\d+|masked_words\.adapter)\.down\.bias")
 _PART = {"fc1": "down", "conv": "convolution", "fc2": "up"}
 _EXACT = {
     "visual.adapter_fc.weight": "visual_head.linear.weight",
@@ -55,7 +57,8 @@ def from_reference(
     Raises CheckpointError for keys that are unknown or missing, listing them.
     """
     where = "the reference state dict"
-    tensors = {key: value.float() for key, value in unwrapped(state_dict, where).items()}
+    given = unwrapped(state_dict, where)
+    tensors = {key: value.float() for key, value in given.items() if not NOT_WEIGHTS.fullmatch(key)}
     blocks = {int(m[1]) for key in tensors if (m := re.match(r"transformer\.resblocks\.(\d+)\.(?!adapter)", key))}
     texts = {int(m[1]) for key in tensors if (m := _TEXT.fullmatch(key))}
     masked_block = _masked_block(tensors, blocks, texts)
@@ -68,6 +71,8 @@ def from_reference(
             state |= {f"masked_block.{k.removeprefix(last)}": v for k, v in state.items() if k.startswith(last)}
     unknown = []
     for key, value in tensors.items():
+        if _has_no_use(key, tensors):
+            continue
         place = _place(key, masked_block)
         if place is None:
             unknown.append(key)
@@ -83,10 +88,18 @@ def from_reference(
             f"{where} holds trained tensors only; pass the CLIP weights it was trained on as clip_weights"
         )
     sizes = infer_sizes(own_clip, quick_gelu=True, where=where)
+    if masked_block is not None and "masked_words.adapter.up.bias" not in state:
+        # Trained without text adapters: ours is the identity as long as it is fresh.
+        width = (
+            len(next((value for key, value in state.items() if _TEXT_DOWN.fullmatch(key)), ()))
+            or sizes.text_width * 3 // 4
+        )
+        adapter = TextAdapter(sizes.text_width, bottleneck=width)
+        state |= {f"masked_words.adapter.{key}": value for key, value in adapter.state_dict().items()}
     info = ModelInfo(
         backbone="custom",
         sizes=sizes,
-        layout=_layout(state, {layer for layer in texts if layer != masked_block}),
+        layout=_layout(state),
         image_size=sizes.image_size,
         frames=frames,
         stride_frames=stride_frames,
@@ -99,11 +112,20 @@ def from_reference(
     with torch.device("meta"):
         clip_model = CLIP(**sizes.model_dump(exclude={"mean", "std"}))
         model = M2CLIP(clip_model, info=info)
-    wanted = set(model.state_dict())
-    if wanted != set(state):
-        missing, extra = sorted(wanted - set(state)), sorted(set(state) - wanted)
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    if shapes.keys() != state.keys():
+        missing, extra = sorted(shapes.keys() - state.keys()), sorted(state.keys() - shapes.keys())
         raise CheckpointError(
             f"{where} does not fit together: missing {missing[:8] or 'nothing'}, without a place {extra[:8] or 'nothing'}"
+        )
+    other = [
+        f"{key} {list(state[key].shape)} instead of {list(shape)}"
+        for key, shape in shapes.items()
+        if state[key].shape != shape
+    ]
+    if other:
+        raise CheckpointError(
+            f"{where} has tensors of unexpected shapes, adapters of different widths perhaps: {'; '.join(other[:4])}"
         )
     model.load_state_dict(state, assign=True)
     return _frozen(model)
@@ -122,6 +144,11 @@ def _masked_block(tensors: Mapping[str, Tensor], blocks: set[int], texts: set[in
     if "mlm_adapter.bias" not in tensors:
         return None
     return max(blocks) if blocks else max(max(texts, default=_CLIP_LAYERS), _CLIP_LAYERS)
+
+
+def _has_no_use(key: str, tensors: Mapping[str, Tensor]) -> bool:
+    """The 13th text block serves the masked words alone: without their head it has no use, and never belongs to the encoder."""
+    return "mlm_adapter.bias" not in tensors and key.startswith(f"transformer.resblocks.{_CLIP_LAYERS}.")
 
 
 def _place(key: str, masked_block: int | None) -> str | None:
@@ -151,11 +178,9 @@ def _shaped(place: str, value: Tensor) -> Tensor:
     return value.squeeze(1).T.contiguous() if value.ndim == 3 else value.squeeze(1)
 
 
-def _layout(state: Mapping[str, Tensor], texts: set[int]) -> AdapterLayout:
-    def layers(position: str) -> tuple[int, ...]:
-        return tuple(
-            sorted({int(key.split(".")[2]) for key in state if key.startswith(f"vision_adapters.{position}.")})
-        )
+def _layout(state: Mapping[str, Tensor]) -> AdapterLayout:
+    def layers(owner: str) -> tuple[int, ...]:
+        return tuple(sorted({int(key.split(".")[2]) for key in state if key.startswith(f"{owner}.")}))
 
     def width(pattern: str) -> int:
         """Bottleneck of the first adapter whose `down` bias matches."""
@@ -167,11 +192,11 @@ def _layout(state: Mapping[str, Tensor], texts: set[int]) -> AdapterLayout:
         ted = "both" if len(branches) == 2 else ("enhancement" if "enhancement" in branches else "difference")
     return AdapterLayout(
         ted=ted,
-        pre_mlp=layers("pre_mlp"),
-        pre_attention=layers("pre_attention"),
+        pre_mlp=layers("vision_adapters.pre_mlp"),
+        pre_attention=layers("vision_adapters.pre_attention"),
         ted_width=width(r"vision_adapters\.pre_\w+\.\d+\.\w+"),
-        text=tuple(sorted(texts)),
-        text_width=width(r"(text_adapters\.pre_mlp\.\d+|masked_words\.adapter)"),
+        text=layers("text_adapters.pre_mlp"),
+        text_width=next((len(value) for key, value in state.items() if _TEXT_DOWN.fullmatch(key)), 0),
         output_temporal_width=width(r"vision_adapters\.output_temporal\.enhancement"),
     )
 
