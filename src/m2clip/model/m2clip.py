@@ -1,13 +1,12 @@
 """The whole model: a frozen CLIP, its adapters and the multi-task decoder's heads (M2-CLIP, arXiv 2401.11649)."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from m2clip import __version__
@@ -15,6 +14,7 @@ from m2clip.model.adapters import OutputTemporalAdapter, TEDAdapter, TextAdapter
 from m2clip.model.clip import CLIP, Block
 from m2clip.model.heads import MaskedWordModel, VisualHead
 from m2clip.model.info import ModelInfo
+from m2clip.model.saving import replace_file
 from m2clip.model.towers import TextAdapters, VisionAdapters, encode_frames, encode_words
 
 FORMAT_VERSION = 1
@@ -191,9 +191,10 @@ class M2CLIP(nn.Module):
         return groups
 
     def save(self, path: str | Path, *, with_backbone: bool | None = None) -> Path:
-        """Write a checkpoint: the trained tensors, with `info` as JSON in the header. Written under a temporary name, then renamed.
+        """Write a checkpoint: the trained tensors, with `info` as JSON in the header. Written whole or not at all.
 
         `with_backbone` None: the frozen weights go in only where no file holds them (random weights, or tensors given in memory).
+        Raises CheckpointError where the disk is full or refuses.
         """
         path = Path(path)
         keep_all = self.info.weights.source is None if with_backbone is None else with_backbone
@@ -204,11 +205,5 @@ class M2CLIP(nn.Module):
             "code_version": __version__,
             "info": self.info.model_dump_json(),
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, partial, metadata=header)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        replace_file(path, serialized({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, header))
         return path

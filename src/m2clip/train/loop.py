@@ -24,7 +24,7 @@ from m2clip.evaluate import Evaluation, evaluate
 from m2clip.model.m2clip import M2CLIP
 from m2clip.train.display import Display
 from m2clip.train.log import RunLog
-from m2clip.train.objective import Objective, Step, finite_means
+from m2clip.train.objective import Objective, Step, finite_means, global_counts
 from m2clip.train.preparation import (
     build_model,
     doubts,
@@ -118,7 +118,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
         def warn(sentence: str) -> None:
             if log:  # the main process speaks for all
                 display.say(sentence, warning=True)
-                log.write("warning", step=step, text=sentence)
+                log.warn(sentence, step=step)
 
         bad_files = BadFiles(policy=config.data.on_bad_file, tell=warn)
         for sentence in doubts(config, training, validation, test) if main and not resume else ():
@@ -137,18 +137,20 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
                     group["lr"] = peak * rate
                 terms: dict[str, float] = {}
-                videos = 0
+                counts = global_counts(fabric, parts)
+                videos = sum(counts)
                 for part, batch in enumerate(parts):
                     bad_files.note(batch.bad)
                     bad += batch.bad
                     with fabric.no_backward_sync(module, enabled=part < len(parts) - 1):
-                        losses, seen = objective(fabric, module, batch, epoch=epoch)
+                        losses = objective(fabric, module, batch, epoch=epoch)
                         means = finite_means(
                             fabric, losses.terms(), batches=[batch], largest=largest, paths=paths, step=step
                         )
-                        fabric.backward(losses.total / len(parts))
-                    videos += seen
-                    terms = {name: terms.get(name, 0.0) + mean / len(parts) for name, mean in means.items()}
+                        # A part counts by its videos, not as one of several: 5 videos in two parts are 3/5 and 2/5.
+                        weight = counts[part] / max(videos, 1)
+                        fabric.backward(losses.total * weight)
+                    terms = {name: terms.get(name, 0.0) + mean * weight for name, mean in means.items()}
                 norm = fabric.clip_gradients(
                     module, stepper, max_norm=options.clip_norm or math.inf, error_if_nonfinite=False
                 )
@@ -185,13 +187,21 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 record["validation"] = _validate(fabric, model, validation, config=config, tell=bad_files.tell_once)
                 model.info = model.info.model_copy(update={"training": record})
             top1 = record.get("validation", {}).get(options.best_by)
-            is_best = top1 is None or top1 >= best.get("top1", 0.0)  # of equals, the one trained longer
+            is_best = top1 is None or top1 >= (best.get("top1") or 0.0)  # of equals, the one trained longer
             if is_best:
                 best = {"epoch": epoch + 1, "top1": top1}
             if main and log:
                 model.save(out / LAST)
                 if is_best:
                     model.save(out / BEST)
+                figures = {f"{reading}_top1": value for reading, value in record.get("validation", {}).items()}
+                log.write("epoch", step=step, epoch=epoch + 1, loss=loss, bad_files=len(bad), **figures)
+                if epoch + 1 == options.epochs and options.epochs > 1 and loss > 0.98 * first_loss:
+                    warn(
+                        f"the loss has not fallen: {first_loss:.3f} in the first epoch, {loss:.3f} in the last; "
+                        "check the labels and train.lr"
+                    )
+                # The state comes last: a run killed before this line repeats the epoch, and with it all that stands above.
                 TrainingState(
                     epochs_done=epoch + 1,
                     steps_done=step,
@@ -202,15 +212,8 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                     settings=config.model_dump(mode="json"),
                     hashes=hashes(training, model),
                 ).write(out / STATE)
-                figures = {f"{reading}_top1": value for reading, value in record.get("validation", {}).items()}
-                log.write("epoch", step=step, epoch=epoch + 1, loss=loss, bad_files=len(bad), **figures)
                 shown = "".join(f", {name.replace('_', ' ')} {100 * value:.1f} %" for name, value in figures.items())
                 display.say(f"epoch {epoch + 1}/{options.epochs}: loss {loss:.3f}{shown}")
-            if epoch + 1 == options.epochs and options.epochs > 1 and loss > 0.98 * first_loss:
-                warn(
-                    f"the loss has not fallen: {first_loss:.3f} in the first epoch, {loss:.3f} in the last; "
-                    "check the labels and train.lr"
-                )
         fabric.barrier()  # the files are there for everybody
         if test is not None and last_epoch == options.epochs:
             result = _test(fabric, out / BEST, test, config=config, tell=bad_files.tell_once)

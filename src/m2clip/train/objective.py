@@ -83,8 +83,8 @@ class Objective:
                 context_length=model.info.sizes.context_length,
             )
 
-    def __call__(self, fabric: "Fabric", module: nn.Module, batch: Batch, *, epoch: int) -> tuple[losses.Losses, int]:
-        """The terms of this process's share of a batch, and how many videos the global batch has."""
+    def __call__(self, fabric: "Fabric", module: nn.Module, batch: Batch, *, epoch: int) -> losses.Losses:
+        """The terms of this process's share of a batch."""
         count = len(batch.labels)
         clips = batch.clips[:, 0].to(self._device, non_blocking=True)  # [B, T, 3, H, W]: a training clip is one view
         # A process without a readable video still takes part, with a black clip that has no weight.
@@ -122,7 +122,7 @@ class Objective:
             everywhere = gathered(fabric, hidden_words).sum().clamp(min=1)
             words = losses.mlm(word_logits, targets) if count else nothing
             terms["mlm"] = words * (fabric.world_size * hidden_words / everywhere)
-        return losses.combine(terms, self._weights), total
+        return losses.combine(terms, self._weights)
 
     def _mask(self, batch: Batch, epoch: int) -> MaskedTexts:
         """Masks that depend on the sample and the epoch, not on who else is in the batch."""
@@ -144,6 +144,12 @@ class Objective:
 def gathered(fabric: "Fabric", tensor: Tensor, *, sync_grads: bool = False) -> Tensor:
     """A tensor of each process, stacked: [...] -> [W, ...]; with `sync_grads` gradients flow back to their process."""
     return tensor[None] if fabric.world_size == 1 else fabric.all_gather(tensor, sync_grads=sync_grads)  # type: ignore[return-value]
+
+
+def global_counts(fabric: "Fabric", batches: Sequence[Batch]) -> list[int]:
+    """How many readable videos each of these batches has over all processes."""
+    own = torch.tensor([len(batch.labels) for batch in batches], device=fabric.device)
+    return gathered(fabric, own).sum(0).tolist()
 
 
 def finite_means(

@@ -4,7 +4,7 @@ It holds tensors and plain values only, so that `torch.load(weights_only=True)` 
 random numbers of an epoch are derived from (seed, epoch), see `loop.py`.
 """
 
-import os
+import io
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from m2clip.errors import CheckpointError
+from m2clip.model.saving import replace_file
 
 STATE_VERSION = 1
 
@@ -38,14 +39,11 @@ class TrainingState:
     """SHA-256 of what the run stands on: the training list, the class names, the frozen weights."""
 
     def write(self, path: Path) -> None:
-        """Write under a temporary name, then rename: a crash leaves the state of the epoch before."""
+        """Write the whole file or nothing: a crash leaves the state of the epoch before. Raises CheckpointError for a full disk."""
         content = {field.name: getattr(self, field.name) for field in fields(self)}
-        part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            torch.save({"format": "m2clip-state", "format_version": STATE_VERSION, **content}, part)
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
+        memory = io.BytesIO()  # torch.save into a file says of a full disk only that a position is unexpected
+        torch.save({"format": "m2clip-state", "format_version": STATE_VERSION, **content}, memory)
+        replace_file(path, memory.getbuffer())
 
     @classmethod
     def read(cls, path: Path) -> Self:
