@@ -61,6 +61,25 @@ def test_an_empty_section_is_its_defaults(tmp_path: Path) -> None:
     assert load_config(path, ["train.epochs=4"]) == RunConfig(out="x", train=TrainConfig(epochs=4))
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_key(file: Path) -> None:
+    plain = load_config(file)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_config(file) == plain
+
+
+def test_a_file_may_hold_neither_aliases_nor_zero_bytes(file: Path) -> None:
+    file.write_text("out: x\ndata: &d\n  train: *d\n")
+    assert refusal(file) == f"{file}:3: not valid YAML (the alias *d: write the value itself); mend that line"
+    file.write_text('out: x\ndata: {train: "a\\0b.csv"}\n')
+    assert "train holds a zero byte" in refusal(file)
+
+
+def test_a_long_override_is_told_in_short(file: Path) -> None:
+    message = refusal(file, "train.epochs=" + "9" * 5000)
+    assert "cannot be read" in message
+    assert len(message) < 400
+
+
 def test_settings_survive_json(file: Path) -> None:
     config = load_config(file, ["model.ted_positions=[pre_attention, pre_mlp]"])
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
@@ -72,6 +91,8 @@ def test_settings_survive_json(file: Path) -> None:
         ("train.epoch=3", ["no setting train.epoch;", "did you mean train.epochs?"]),
         ("epochs=3", ["no setting epochs;", "did you mean train.epochs?"]),
         ("zzz=3", ["no setting zzz;", "has out, data, model"]),
+        ("train={1: 2}", ["'1' where the name of a setting belongs"]),
+        ("out=*a", ["alias *a"]),
         ("train.epochs=0", ["train.epochs is 0", "greater than 0", "passes over the training videos"]),
         ("train.epochs=yes", ["train.epochs is 'true'", "whole number"]),
         ("train.batch_size=10.5", ["train.batch_size is 10.5", "whole number"]),

@@ -13,7 +13,8 @@ PACKAGE = Path(m2clip.__file__).parent
 
 # A module may import what stands on its own line or above it.
 ORDER = (
-    ("m2clip", "errors"),
+    ("m2clip", "errors", "terminal"),
+    ("config_yaml",),
     ("config_file",),
     ("config",),
     ("data",),

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from m2clip.config_yaml import PlainYAMLError, read_yaml
 from m2clip.errors import ConfigError
 
 Key = tuple[str, ...]
@@ -39,6 +40,7 @@ class Settings(BaseModel):
             return values
         values = dict(values)
         for key, value in values.items():
+            need(not isinstance(value, str) or "\0" not in value, f"{key} holds a zero byte; remove it")
             kind = cls.model_fields[key].annotation if key in cls.model_fields else bool
             choices = get_args(kind)
             if value is False and "off" in choices:
@@ -67,23 +69,21 @@ class Source:
         """Read a YAML file: one mapping, no key twice."""
         path = Path(path)
         try:
-            root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            root, values = read_yaml(path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise ConfigError(f"{path}: the configuration cannot be read ({error.strerror}); check the path") from None
         except UnicodeDecodeError:
             raise ConfigError(f"{path}: the configuration is not UTF-8 text; give a YAML file") from None
-        except yaml.MarkedYAMLError as error:
-            line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        except PlainYAMLError as error:
+            line = f":{error.line}" if error.line else ""
             raise ConfigError(f"{path}{line}: not valid YAML ({error.problem}); mend that line") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())}); mend the file") from None
         if root is None:
             return cls(path, {})
         if not isinstance(root, yaml.MappingNode):
             raise ConfigError(f"{path}: a configuration is a mapping of keys to values, such as `out: runs/first`")
         lines: dict[Key, int] = {}
         _note_lines(root, (), lines, path)
-        return cls(path, yaml.SafeLoader("").construct_document(root), lines)
+        return cls(path, values, lines)
 
     def override(self, text: str) -> Self:
         """Put one "a.b=value" over the file's values."""
@@ -92,10 +92,11 @@ class Source:
         if not equals or not all(key):
             raise ConfigError(f"override {text!r}: write it as key=value, such as train.epochs=3")
         try:
-            value = yaml.safe_load(written)
-        except yaml.YAMLError:
+            _, value = read_yaml(written)
+        except PlainYAMLError as error:
             raise ConfigError(
-                f"override {text!r}: {written!r} is not a YAML value; put quotes around the text"
+                f"override {_short(text)}: {_short(written)} is not a YAML value ({error.problem}); "
+                "put quotes around the text"
             ) from None
         values = dict(self.values)
         level = values

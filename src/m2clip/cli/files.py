@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from m2clip.cli.options import Classes, Json, Root
-from m2clip.cli.output import print_json, progress_bar, say
+from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.errors import ManifestError
 
 
@@ -48,7 +48,7 @@ def convert(
     if json:
         print_json({"out": str(out), "info": model.info.model_dump(mode="json")})
     else:
-        typer.echo(str(out))
+        show(str(out))
 
 
 def info(
@@ -65,7 +65,7 @@ def info(
         print_json(record)
     else:
         for key, value in record.items():
-            typer.echo(f"{key}: {value if isinstance(value, str) else json_format.dumps(value, ensure_ascii=False)}")
+            show(f"{key}: {value if isinstance(value, str) else json_format.dumps(value, ensure_ascii=False)}")
 
 
 def make_shapes(
@@ -96,7 +96,7 @@ def make_shapes(
     if json:
         print_json({"out": str(out), "lists": files})
     else:
-        typer.echo("\n".join(files))
+        show(*files)
 
 
 def list_data(
@@ -121,8 +121,8 @@ def list_data(
         )
     else:
         for name, count in zip(manifest.class_names, counts, strict=True):
-            typer.echo(f"{count:7d}  {name}")
-        typer.echo(f"{len(manifest.samples)} videos, {len(counts)} classes, {len(missing)} missing")
+            show(f"{count:7d}  {name}")
+        show(f"{len(manifest.samples)} videos, {len(counts)} classes, {len(missing)} missing")
     for file in missing:
         say(f"missing: {file['path']} (listed at {file['where']})")
 

@@ -7,17 +7,24 @@ from typing import Any
 
 import typer
 
+from m2clip.terminal import harmless
+
+
+def show(*lines: str) -> None:
+    """Lines of a result on stdout; a line feed inside of a line is written as \\n."""
+    typer.echo("\n".join(harmless(line).replace("\n", "\\n") for line in lines))
+
 
 def say(sentence: str) -> None:
     """One line on stderr, whatever breaks a message quotes."""
-    print("m2clip: " + " ".join(sentence.splitlines()), file=sys.stderr, flush=True)
+    print("m2clip: " + harmless(" ".join(sentence.splitlines())), file=sys.stderr, flush=True)
 
 
 def print_json(document: Mapping[str, Any]) -> None:
     """The one document on stdout."""
     from m2clip.report import json_text
 
-    typer.echo(json_text(document))
+    typer.echo(harmless(json_text(document)))
 
 
 @contextmanager

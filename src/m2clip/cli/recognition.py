@@ -21,7 +21,7 @@ from m2clip.cli.options import (
     split_labels,
     view_counts,
 )
-from m2clip.cli.output import print_json, progress_bar, say
+from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.errors import VideoError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def classify(
         by_label = dict(zip(classes.names, read.views.T.tolist(), strict=True))
         best = read.top(top)
         if not json:
-            typer.echo("\n".join([video, *(f"  {found.score:.4f}  {found.label}" for found in best)]))
+            show(video, *(f"  {found.score:.4f}  {found.label}" for found in best))
         return {
             "predictions": [{**vars(found), "views": by_label[found.label]} for found in best],
             "frame_indices": read.frame_indices.tolist(),
@@ -93,7 +93,7 @@ def timeline(
         return
     for window in windows:
         best = "  ".join(f"{found.score:.4f} {found.label}" for found in window.predictions)
-        typer.echo(f"{window.start_seconds:8.2f} - {window.end_seconds:8.2f} s  {best}")
+        show(f"{window.start_seconds:8.2f} - {window.end_seconds:8.2f} s  {best}")
 
 
 def embed(

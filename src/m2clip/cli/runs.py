@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from m2clip.cli.options import Classes, Device, Frames, Json, OnBadFile, Protocol, Root, Views, Weights, view_counts
-from m2clip.cli.output import print_json, progress_bar, say
+from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def demo(
     if json:
         print_json(report)
     else:
-        typer.echo(f"{out / 'report.html'}")
+        show(f"{out / 'report.html'}")
 
 
 def train(
@@ -52,7 +52,7 @@ def train(
     if json:
         print_json({"best": str(best), "out": settings.out})
     else:
-        typer.echo(str(best))
+        show(str(best))
 
 
 def evaluate(
@@ -106,7 +106,7 @@ def evaluate(
             if json:
                 print_json(result.document)
             else:
-                typer.echo(result.summary())
+                show(*result.summary().splitlines())
 
 
 @contextmanager

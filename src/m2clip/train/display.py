@@ -6,6 +6,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from m2clip.terminal import harmless
+
 
 class Display:
     """Shows `steps` steps. `progress` None: a bar where there is a terminal; True: always; False: warnings only."""
@@ -32,7 +34,7 @@ class Display:
     def say(self, sentence: str, *, warning: bool = False) -> None:
         """Print a sentence above the bar; where there is nothing to see, warnings only."""
         if warning or not self._quiet:
-            self._bar.console.print(("warning: " if warning else "") + sentence, markup=False)
+            self._bar.console.print(("warning: " if warning else "") + harmless(sentence), markup=False)
 
     def __enter__(self) -> Self:
         self._bar.start()
