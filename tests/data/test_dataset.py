@@ -60,9 +60,10 @@ def test_the_number_of_workers_changes_no_number(manifest: Manifest, recipe: str
     assert not same(alone, epoch_of(dataset, epoch=2, shuffle=True))
 
 
-def test_workers_that_live_on_see_the_new_epoch(manifest: Manifest) -> None:
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_workers_that_live_on_see_the_new_epoch(manifest: Manifest, context: str) -> None:
     dataset = VideoDataset(manifest, train=True, **SETTINGS)  # type: ignore[arg-type]
-    loader = make_loader(dataset, batch_size=2, workers=2, shuffle=True)
+    loader = make_loader(dataset, batch_size=2, workers=2, shuffle=True, context=context)  # type: ignore[arg-type]
     for epoch in (0, 1):
         dataset.set_epoch(epoch)
         assert same(list(loader), epoch_of(dataset, epoch=epoch, shuffle=True))

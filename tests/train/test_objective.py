@@ -1,0 +1,80 @@
+"""Two processes compute the loss and the gradient of one, whatever their shares of the batch are."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+SCRIPT = """
+import sys
+import torch
+from m2clip.config import LossConfig
+from m2clip.data.dataset import Batch
+from m2clip.train.objective import Objective, Step, finite_means
+from m2clip.train.preparation import start_fabric
+from tests.small_inputs import tiny_model
+
+fabric = start_fabric("fp32")
+rank, ranks = fabric.global_rank, fabric.world_size
+model = tiny_model(("red star growing", "blue square bouncing", "green circle spinning"))
+torch.manual_seed(1)
+with torch.no_grad():
+    for parameter in model.trained_parameters().values():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+model.visual_head.dropout.p = 0.0  # it draws other numbers in each process
+clips, labels = torch.randn(6, 1, 3, 3, 32, 32), torch.tensor([0, 1, 1, 2, 0, 1])
+optimizer = torch.optim.SGD(list(model.trained_parameters().values()), lr=0.0)
+module, _ = fabric.setup(Step(model), optimizer)
+objective = Objective(model, config=LossConfig(), seed=3, largest=-(-6 // ranks), device=fabric.device)
+results = []
+for chosen in ([0, 1, 2, 3, 4, 5], [1, 3, 4, 0, 2], [2], [], [5, 0]):  # even, uneven, one process empty, nothing at all
+    own = torch.tensor(chosen[rank::ranks], dtype=torch.int64)
+    batch = Batch(clips[own], labels[own], own)
+    losses = objective(fabric, module, batch, epoch=2)
+    means = finite_means(fabric, losses.terms(), batches=[batch], largest=6, paths=[], step=1)
+    fabric.backward(losses.total)
+    gradients = {name: p.grad.clone() for name, p in model.trained_parameters().items() if p.grad is not None}
+    results.append({"means": means, "gradients": gradients})
+    optimizer.zero_grad()
+torch.save(results, f"{sys.argv[1]}/{ranks}-{rank}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_loss_and_gradient_are_those_of_the_global_batch(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for ranks, rank in ((1, 0), (2, 0), (2, 1)):
+        place: dict[str, Any] = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+        if ranks > 1:
+            place |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks}
+            place |= {"GROUP_RANK": 0, "TORCHELASTIC_RUN_ID": "none"}  # how Lightning knows torchrun
+        environment = {**os.environ, **{key: str(value) for key, value in place.items()}, "CUDA_VISIBLE_DEVICES": ""}
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
+        started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    errors = [process.communicate(timeout=120)[1] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], errors
+    alone, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
+    assert len(alone) == 5
+    for n, (one, *pair) in enumerate(zip(alone, first, second, strict=True)):
+        for result in pair:
+            assert result["means"] == pytest.approx(one["means"], rel=1e-4, abs=1e-6), n
+            for name, gradient in one["gradients"].items():
+                torch.testing.assert_close(
+                    result["gradients"].get(name, torch.zeros_like(gradient)),
+                    gradient,
+                    rtol=1e-3,
+                    atol=1e-5,
+                    msg=f"{n} {name}",
+                )
+        strongest = max(gradient.abs().max() for gradient in one["gradients"].values())
+        assert (strongest > 0.01) == (n != 3), n  # the comparison means something; nothing is learned from no video
