@@ -172,8 +172,8 @@ def results_page() -> str:
         "# Measured results",
         "",
         "Made by `python benchmarks/recipes.py tables` from the files in `docs/results/`; each section names the command that measured "
-        "it. Top-1 of the last column's reading; several seeds: mean ± standard deviation (n - 1) over the seeds. The backbone is the tiny "
-        "CLIP of the package everywhere, which knows coloured shapes and not the world.",
+        "it. Several seeds: mean ± standard deviation (n - 1). The backbone is the tiny CLIP of the package everywhere, which knows "
+        "coloured shapes and not the world.",
         "",
         "## The demo",
         "",
@@ -209,11 +209,11 @@ def _section(document: dict[str, Any]) -> list[str]:
             )
     seconds = statistics.mean(run["training_seconds"] for run in runs)
     threads = f"{document['threads']} thread" if document["threads"] == 1 else f"{document['machine']['cores']} threads"
-    seeds = ", ".join(str(run["seed"]) for run in runs)
+    seeds = ("seeds " if len(runs) > 1 else "seed ") + ", ".join(str(run["seed"]) for run in runs)
     settings = " ".join([document["config"], *document["overrides"]])
     lines += [
         "",
-        f"Settings: `{settings}`, {runs[0]['epochs']} epochs; seeds {seeds}; {seconds / 60:.1f} minutes of training a seed on {threads} "
+        f"Settings: `{settings}`, {runs[0]['epochs']} epochs; {seeds}; {seconds / 60:.1f} minutes of training a seed on {threads} "
         f"of {document['machine']['processor']}, torch {document['machine']['torch']}.",
     ]
     return lines
