@@ -1,5 +1,6 @@
 """Build a model from a CLIP's weights with fresh adapters (`create`), or load one that was saved (`load`)."""
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -114,7 +115,9 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> M2CLIP:
         path = from_hub(str(path), (CHECKPOINT_NAME,))
     file = read_tensors(path)
     info = read_info(file.metadata, where=str(path))
-    own_clip = {key.removeprefix("clip."): value for key, value in file.tensors.items() if key.startswith("clip.")}
+    own_clip = {
+        key.removeprefix("clip."): value.float() for key, value in file.tensors.items() if key.startswith("clip.")
+    }
     trained = {key: value for key, value in file.tensors.items() if not key.startswith("clip.")}
     if own_clip:
         state = own_clip
@@ -129,19 +132,28 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> M2CLIP:
                 f"{str(got.sha256)[:12]}...; pass the right file as weights"
             )
         state = found
-    model = M2CLIP(_clip(info.sizes, state), info=info, visual_head="visual_head.linear.weight" in trained)
-    expected = set(model.state_dict()) if own_clip else set(model.trained_parameters())
-    missing = sorted(expected - set(file.tensors))
-    unexpected = sorted(set(file.tensors) - expected)
-    shapes = model.state_dict()
-    wrong = sorted(k for k in expected & set(file.tensors) if shapes[k].shape != file.tensors[k].shape)
-    if missing or unexpected or wrong:
-        raise CheckpointError(
-            f"{path} does not fit the layout that its header describes: missing {_short(missing)}; unexpected {_short(unexpected)}; "
-            f"of another shape {_short(wrong)}"
-        )
+    visual_head = "visual_head.linear.weight" in trained
+    _same_layout(file.tensors, info, visual_head=visual_head, whole=bool(own_clip), where=path)
+    model = M2CLIP(_clip(info.sizes, state), info=info, visual_head=visual_head)
     model.load_state_dict(file.tensors, strict=bool(own_clip))
     return model.eval()
+
+
+def _same_layout(tensors: State, info: ModelInfo, *, visual_head: bool, whole: bool, where: str | Path) -> None:
+    """CheckpointError where the tensors of a checkpoint are not those that its header describes."""
+    with torch.device("meta"):  # a header that claims absurd sizes costs no memory
+        model = M2CLIP(CLIP(**info.sizes.model_dump(exclude={"mean", "std"})), info=info, visual_head=visual_head)
+    expected = model.state_dict() if whole else model.trained_parameters()
+    missing, unexpected = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    wrong = sorted(k for k in set(expected) & set(tensors) if expected[k].shape != tensors[k].shape)
+    if missing or unexpected or wrong:
+        raise CheckpointError(
+            f"{where} does not fit the layout that its header describes: missing {_short(missing)}; unexpected {_short(unexpected)}; "
+            f"of another shape {_short(wrong)}"
+        )
+    odd = sorted(key for key, value in tensors.items() if not value.is_floating_point())
+    if odd:
+        raise CheckpointError(f"{where} holds whole numbers where weights belong: {_short(odd)}; copy the file again")
 
 
 def read_info(metadata: Mapping[str, str], *, where: str) -> ModelInfo:
@@ -151,7 +163,7 @@ def read_info(metadata: Mapping[str, str], *, where: str) -> ModelInfo:
             f"{where} is no m2clip checkpoint; use `m2clip convert` for files of CLIP or of the reference implementation"
         )
     version = metadata.get("format_version", "")
-    if not version.isdigit() or int(version) > FORMAT_VERSION:
+    if not re.fullmatch("[0-9]{1,9}", version) or int(version) > FORMAT_VERSION:
         raise CheckpointError(
             f"{where} has format version {version!r}, this m2clip reads up to {FORMAT_VERSION}; install a newer m2clip"
         )

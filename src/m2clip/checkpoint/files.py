@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,10 +46,12 @@ def read_tensors(path: str | Path) -> TensorFile:
     if path.suffix == ".safetensors" or _is_safetensors(path):
         tensors, metadata = _read_safetensors(path)
         return TensorFile(tensors, metadata, sha256(path))
+    _refuse_blown_up(path)
     if is_torchscript(path):
         return TensorFile(unwrapped(read_torchscript(path), path), {}, sha256(path), is_torchscript=True)
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is no file of plain tensors and is not opened otherwise ({reason})") from None
@@ -143,6 +147,19 @@ def _is_safetensors(path: Path) -> bool:
     return len(start) == 9 and start[8:] == b"{" and 0 < int.from_bytes(start[:8], "little") <= path.stat().st_size
 
 
+def _refuse_blown_up(path: Path) -> None:
+    """CheckpointError for a zip that unpacks to far more than it takes: numbers of trained weights do not compress so well."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        raise CheckpointError(f"{path} is a damaged archive; download it again") from None
+    if unpacked > 4 * path.stat().st_size + (64 << 20):
+        raise CheckpointError(f"{path} would unpack to {unpacked >> 20} MiB; it is no weight file, so it is not read")
+
+
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     metadata = read_header(path)
     with safe_open(str(path), framework="pt") as file:
@@ -158,7 +175,11 @@ def unwrapped(loaded: Any, where: str | Path) -> dict[str, Tensor]:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(name), Mapping):
             loaded = loaded[name]
             break
-    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
+    if (
+        not isinstance(loaded, Mapping)
+        or not loaded
+        or not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in loaded.items())
+    ):
         raise CheckpointError(f"{where} holds no state dict: a mapping from names to tensors is needed")
     if all(key.startswith("module.") for key in loaded):  # saved from inside DistributedDataParallel
         return {key.removeprefix("module."): value for key, value in loaded.items()}

@@ -135,6 +135,11 @@ def infer_sizes(state: Mapping[str, Tensor], *, quick_gelu: bool, where: str) ->
         )
     except KeyError as error:
         raise CheckpointError(f"{where} lacks the tensor {error.args[0]} of CLIP; the file is incomplete") from None
+    except (ValueError, IndexError) as error:  # too few dimensions, or sizes that no CLIP has
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"{where} holds tensors whose shapes are no CLIP's ({reason}); fetch the file again"
+        ) from None
 
 
 def rename_openai(key: str) -> str | None:

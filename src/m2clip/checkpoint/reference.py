@@ -96,6 +96,7 @@ def from_reference(
         )
         adapter = TextAdapter(sizes.text_width, bottleneck=width)
         state |= {f"masked_words.adapter.{key}": value for key, value in adapter.state_dict().items()}
+    names = _named(class_names, state, "visual_head.linear.bias", "class")
     info = ModelInfo(
         backbone="custom",
         sizes=sizes,
@@ -104,11 +105,11 @@ def from_reference(
         frames=frames,
         stride_frames=stride_frames,
         template=template,
-        class_names=_named(class_names, state, "visual_head.linear.bias", "class"),
+        class_names=names,
+        texts=tuple((template.format(name),) for name in names),
         words=_named(words, state, "masked_words.head.decoder.bias", "word"),
         training={"source": "reference implementation"},
     )
-    info = info.model_copy(update={"texts": tuple((template.format(name),) for name in info.class_names)})
     with torch.device("meta"):
         clip_model = CLIP(**sizes.model_dump(exclude={"mean", "std"}))
         model = M2CLIP(clip_model, info=info)

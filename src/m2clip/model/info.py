@@ -1,11 +1,13 @@
 """What a model says of itself: everything that using it needs, written as JSON into each checkpoint's header."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from m2clip.config import BackboneConfig
+from m2clip.config_file import need
 
+Width = Annotated[int, Field(ge=0, le=2**16)]
 Ted = Literal["both", "enhancement", "difference", "off"]
 
 
@@ -31,13 +33,13 @@ class AdapterLayout(_Record):
     """Vision blocks with a TED-Adapter before their MLP."""
     pre_attention: tuple[int, ...] = ()
     """Vision blocks with a TED-Adapter before their attention."""
-    ted_width: int = 0
+    ted_width: Width = 0
     """Bottleneck channels of the TED-Adapters."""
     text: tuple[int, ...] = ()
     """Text blocks with an adapter before their MLP."""
-    text_width: int = 0
+    text_width: Width = 0
     """Bottleneck channels of the text adapters, the one of the masked-word block included."""
-    output_temporal_width: int = 0
+    output_temporal_width: Width = 0
     """Bottleneck channels of the output temporal adapter; 0: there is none."""
 
 
@@ -52,11 +54,11 @@ class ModelInfo(_Record):
     """Source of the frozen weights."""
     layout: AdapterLayout = AdapterLayout()
     """The adapters."""
-    image_size: int
+    image_size: Annotated[int, Field(ge=1, le=2048)]
     """Side of the square input, pixels; other than `sizes.image_size`: positions are interpolated."""
-    frames: int = 8
+    frames: Annotated[int, Field(ge=1, le=1024)] = 8
     """Frames of a training clip. Any number can be encoded; this one is the default."""
-    stride_frames: int = 0
+    stride_frames: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Gap between a clip's frames, in frames of the video; 0: uniform segments over the whole video."""
     template: str = "A video of {}"
     """The sentence that class names are put into."""
@@ -68,6 +70,24 @@ class ModelInfo(_Record):
     """The W words that the masked-word head predicts."""
     training: dict[str, Any] = {}
     """Recipe, epochs and validation figures of the training run; empty: the adapters are fresh."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        """A header may come from a stranger: what it claims is checked before anything is built by it."""
+        layout, sizes, names = self.layout, self.sizes, self.class_names
+        need(self.image_size % sizes.patch_size == 0, "image_size is no multiple of the patch size")
+        for name, blocks, count in (
+            ("pre_mlp", layout.pre_mlp, sizes.vision_layers),
+            ("pre_attention", layout.pre_attention, sizes.vision_layers),
+            ("text", layout.text, sizes.text_layers),
+        ):
+            need(len(set(blocks)) == len(blocks), f"the layout's {name} names a block twice")
+            need(all(0 <= block < count for block in blocks), f"the layout's {name} names a block that is not there")
+        need(layout.ted_width > 0 or not (layout.pre_mlp or layout.pre_attention), "the layout's ted_width is 0")
+        need(layout.text_width > 0 or not (layout.text or self.words), "the layout's text_width is 0")
+        need(len(set(names)) == len(names) and all(name.strip() for name in names), "class names are empty or repeat")
+        need(len(self.texts) == len(names) and all(self.texts), "the classes need one text or more each")
+        return self
 
     @property
     def trained(self) -> bool:
