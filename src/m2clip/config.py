@@ -20,33 +20,36 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+# Far above every CLIP, and low enough that sizes read from a stranger's file are refused before they cost memory or time.
+Width = Annotated[int, Field(ge=1, le=2**16)]
+Layers = Annotated[int, Field(ge=1, le=256)]
 RGB = tuple[float, float, float]
 
 
 class BackboneConfig(Settings):
     """Sizes of a CLIP: an image tower and a text tower that meet in one embedding space."""
 
-    image_size: PositiveInt
+    image_size: Annotated[int, Field(ge=1, le=2048)]
     """Side of the square input, pixels."""
     patch_size: PositiveInt
     """Side of a patch, pixels."""
-    vision_width: PositiveInt
+    vision_width: Width
     """Channels of the image tower."""
-    vision_layers: PositiveInt
+    vision_layers: Layers
     """Blocks of the image tower."""
-    vision_heads: PositiveInt
+    vision_heads: Width
     """Attention heads of the image tower."""
-    embed_dim: PositiveInt
+    embed_dim: Width
     """Width of the joint embedding."""
-    text_width: PositiveInt
+    text_width: Width
     """Channels of the text tower."""
-    text_layers: PositiveInt
+    text_layers: Layers
     """Blocks of the text tower."""
-    text_heads: PositiveInt
+    text_heads: Width
     """Attention heads of the text tower."""
-    vocab_size: PositiveInt = 49408
+    vocab_size: Annotated[int, Field(ge=1, le=2**24)] = 49408
     """Tokens of the vocabulary; 49408 is CLIP's."""
-    context_length: Annotated[int, Field(ge=3)] = 77
+    context_length: Annotated[int, Field(ge=3, le=2**16)] = 77
     """Longest text, tokens, with start and end."""
     quick_gelu: bool = True
     """x * sigmoid(1.702 x), as OpenAI's weights want, instead of the exact GELU."""
@@ -100,7 +103,7 @@ class ModelConfig(Settings):
     """A name of BACKBONES, or the sizes themselves."""
     weights: str | None = None
     """Where the CLIP weights come from: openai, a hub id, a path; none: random (the shipped file for `builtin`)."""
-    image_size: PositiveInt | None = None
+    image_size: Annotated[int, Field(ge=1, le=2048)] | None = None
     """Side of the square input, pixels; none: the backbone's. Another size interpolates the position embeddings."""
     ted: Literal["both", "enhancement", "difference", "off"] = "both"
     """Branches of the TED-Adapters."""
@@ -108,11 +111,11 @@ class ModelConfig(Settings):
     """Where in a block a TED-Adapter sits."""
     ted_layers: tuple[Annotated[int, Field(ge=0)], ...] | None = None
     """Blocks with TED-Adapters, counted from 0; none: all."""
-    ted_width: PositiveInt | None = None
+    ted_width: Width | None = None
     """Bottleneck channels of a TED-Adapter; none: half the vision width."""
     text_adapter_layers: Annotated[int, Field(ge=0)] = 1
     """How many of the last text blocks have an adapter."""
-    text_adapter_width: PositiveInt | None = None
+    text_adapter_width: Width | None = None
     """Bottleneck channels of a text adapter; none: three quarters of the text width."""
     output_temporal: bool | None = None
     """Whether the frame embeddings pass the output temporal adapter; none: unless `ted` is off, so that off leaves no sense of time."""
@@ -187,15 +190,15 @@ class DataConfig(Settings):
     """Class table: CSV `id,name` or one name a line; none: the names in the folder or CSV of `train`."""
     root: str | None = None
     """Folder that the paths inside the lists are relative to; none: the list's own folder."""
-    frames: PositiveInt = 8
+    frames: Annotated[int, Field(ge=1, le=1024)] = 8
     """Frames in a clip."""
-    stride_frames: Annotated[int, Field(ge=0)] = 0
+    stride_frames: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Gap between a clip's frames, in frames of the video; 0: uniform segments over the whole video."""
     recipe: Literal["kinetics", "something"] = "kinetics"
     """Training augmentation: scale and crop (kinetics), or random resized crop with RandAugment (something)."""
     flip: bool | None = None
     """Whether training clips are mirrored at random; none: yes for kinetics, no for something."""
-    workers: Annotated[int, Field(ge=0)] = 2
+    workers: Annotated[int, Field(ge=0, le=256)] = 2
     """Processes that decode videos, for each training process; 0: in the training process itself."""
     on_bad_file: Literal["skip", "stop"] = "skip"
     """What an unreadable video does: named, counted and skipped, or the end of the run."""
@@ -242,13 +245,13 @@ class LossConfig(Settings):
 class TrainConfig(Settings):
     """How the adapters and heads are trained."""
 
-    epochs: PositiveInt = 12
+    epochs: Annotated[int, Field(gt=0, le=10**6)] = 12
     """Passes over the training videos."""
     stop_after_epoch: PositiveInt | None = None
     """Leave off after this epoch, to be resumed later; the schedule still spans all `epochs`."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 2.0
     """Passes over which the learning rate rises linearly from 0; then a cosine takes it to 0."""
-    batch_size: PositiveInt = 32
+    batch_size: Annotated[int, Field(ge=1, le=2**20)] = 32
     """Videos an optimiser step sees, over all processes and accumulated parts."""
     accumulate: PositiveInt = 1
     """Parts that a step's batch is cut into to save memory; the contrastive loss sees one part at a time."""
@@ -289,9 +292,9 @@ class TrainConfig(Settings):
 class EvalConfig(Settings):
     """How the videos of `data.test` are seen at the end of the run."""
 
-    views_temporal: PositiveInt = 1
+    views_temporal: Annotated[int, Field(ge=1, le=99)] = 1
     """Clips taken along a video."""
-    views_spatial: PositiveInt = 1
+    views_spatial: Annotated[int, Field(ge=1, le=99)] = 1
     """Crops of a clip, evenly spaced along its longer side."""
     batch_size: PositiveInt = 8
     """Videos encoded at a time, in each process; in validation, too."""

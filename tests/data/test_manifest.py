@@ -415,3 +415,11 @@ def test_few_shot_and_base_to_novel_lists(shared: Path):
     ):
         manifest = read_manifest(folder / name, classes=shared / f"data/labels/{classes}.csv")
         assert (len(manifest.samples), len({sample.label for sample in manifest.samples})) == (size, count)
+
+
+def test_a_packed_list_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m2clip.data.lists._LARGEST", 1 << 20)
+    path = tmp_path / "long.txt.gz"
+    path.write_bytes(gzip.compress(b"\n" * (2 << 20)))
+    with pytest.raises(ManifestError, match="over 1 MiB of text"):
+        read_manifest(path)

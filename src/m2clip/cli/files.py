@@ -24,8 +24,10 @@ def convert(
         Path | None,
         typer.Option("--words", help="Words of the masked-word head, one a line; lines may end in its index."),
     ] = None,
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Frames the model was trained with.")] = 8,
-    stride_frames: Annotated[int, typer.Option("--stride-frames", min=0, help="0: uniform segments.")] = 0,
+    frames: Annotated[int, typer.Option("--frames", min=1, max=1024, help="Frames the model was trained with.")] = 8,
+    stride_frames: Annotated[
+        int, typer.Option("--stride-frames", min=0, max=2**31 - 1, help="0: uniform segments.")
+    ] = 0,
     quick_gelu: Annotated[
         bool | None, typer.Option("--quick-gelu/--gelu", help="The activation, where the file does not say it.")
     ] = None,
@@ -74,8 +76,8 @@ def make_shapes(
     train: Annotated[int, typer.Option("--train", min=0, help="Training videos a base class.")] = 12,
     val: Annotated[int, typer.Option("--val", min=0, help="Validation videos a base class.")] = 2,
     test: Annotated[int, typer.Option("--test", min=0, help="Test videos a class, base and novel.")] = 4,
-    frames: Annotated[int, typer.Option("--frames", min=8, help="Frames of a video.")] = 24,
-    size: Annotated[int, typer.Option("--size", min=32, help="Side of the picture, pixels, even.")] = 80,
+    frames: Annotated[int, typer.Option("--frames", min=8, max=1024, help="Frames of a video.")] = 24,
+    size: Annotated[int, typer.Option("--size", min=32, max=2048, help="Side of the picture, pixels, even.")] = 80,
     json: Json = False,
 ) -> None:
     """Make MotionShapes: videos of moving shapes, base classes to train on and novel ones to test."""

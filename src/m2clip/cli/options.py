@@ -37,7 +37,7 @@ Checkpoint = Annotated[
 ]
 Weights = Annotated[str | None, typer.Option("--weights", help="The CLIP's weight file, if it is not found by itself.")]
 Views = Annotated[str, typer.Option("--views", help="Temporal x spatial views of each video, as in 4x3.")]
-Frames = Annotated[int | None, typer.Option("--frames", min=1, help="Frames of a clip; default: as trained.")]
+Frames = Annotated[int | None, typer.Option("--frames", min=1, max=1024, help="Frames of a clip; default: as trained.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many labels to give.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
@@ -47,9 +47,11 @@ Classes = Annotated[Path | None, typer.Option("--classes", help="Class table: CS
 
 def view_counts(views: str) -> tuple[int, int]:
     """'4x3' -> (4, 3)."""
-    match = re.fullmatch(r"([1-9]\d{0,3})x([1-9]\d{0,3})", views)
+    match = re.fullmatch(r"([1-9][0-9]?)x([1-9][0-9]?)", views)
     if match is None:
-        raise typer.BadParameter(f"{views!r} is not of the form 4x3 (temporal x spatial)", param_hint="--views")
+        raise typer.BadParameter(
+            f"{views!r} is not of the form 4x3 (temporal x spatial, up to 99 each)", param_hint="--views"
+        )
     return int(match[1]), int(match[2])
 
 

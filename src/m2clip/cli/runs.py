@@ -66,7 +66,7 @@ def evaluate(
     views: Views = "1x1",
     frames: Frames = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Videos at a time.")] = 8,
-    workers: Annotated[int, typer.Option("--workers", min=0, help="Processes that decode; 0: this one.")] = 0,
+    workers: Annotated[int, typer.Option("--workers", min=0, max=256, help="Processes that decode; 0: this one.")] = 0,
     on_bad_file: Annotated[
         OnBadFile, typer.Option("--on-bad-file", help="skip: name, count, go on; stop: end with an error.")
     ] = OnBadFile.skip,

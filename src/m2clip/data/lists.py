@@ -14,6 +14,9 @@ from pathlib import Path
 from m2clip.errors import ManifestError
 
 SUFFIXES = (".csv", ".txt", ".list")
+_LARGEST = (
+    256 << 20
+)  # bytes; a list of a million videos takes about 100 MB, and a few kB of .gz can unpack to gigabytes
 
 
 @dataclass(frozen=True)
@@ -113,9 +116,12 @@ def read_list_file(path: Path) -> ListFile:
         raise ManifestError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
     if path.name.endswith(".gz"):
         try:
-            raw = gzip.decompress(raw)
+            with gzip.GzipFile(fileobj=io.BytesIO(raw)) as packed:
+                raw = packed.read(_LARGEST + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise ManifestError(f"{path} is no whole gzip file: pack it anew, or unpack it") from error
+    if len(raw) > _LARGEST:
+        raise ManifestError(f"{path} holds over {_LARGEST >> 20} MiB of text: split the list")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
