@@ -528,3 +528,12 @@ def test_a_file_name_that_is_not_unicode(m2: Callable[..., Ran], place: Path, tm
     ran = m2("classify", os.fsdecode(odd), "--checkpoint", place / "model.safetensors", "--json")
     assert ran.code == 0, ran.err
     assert os.fsencode(json.loads(ran.out)["videos"][0]["video"]) == odd
+
+
+@pytest.mark.parametrize("option", [("--views", "99x99"), ("--views", "9999x1"), ("--frames", "1000000000")])
+def test_what_would_take_all_memory_is_wrong_usage(
+    m2: Callable[..., Ran], place: Path, option: tuple[str, str]
+) -> None:
+    ran = m2("classify", place / "good.mp4", "--labels", "a,b", *option)
+    assert ran.code == 2
+    assert "Traceback" not in ran.err

@@ -23,6 +23,8 @@ class OnBadFile(StrEnum):
     stop = "stop"
 
 
+_MOST_VIEWS = 256  # the clips of one video are encoded together: 8 frames of 224 pixels are 5 MB a view
+
 Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files.")]
 LabelsOption = Annotated[str | None, typer.Option("--labels", help='Names, separated by commas: "running,\\"a, b\\"".')]
 LabelsFile = Annotated[
@@ -52,7 +54,10 @@ def view_counts(views: str) -> tuple[int, int]:
         raise typer.BadParameter(
             f"{views!r} is not of the form 4x3 (temporal x spatial, up to 99 each)", param_hint="--views"
         )
-    return int(match[1]), int(match[2])
+    temporal, spatial = int(match[1]), int(match[2])
+    if temporal * spatial > _MOST_VIEWS:
+        raise typer.BadParameter(f"{views} are more than {_MOST_VIEWS} views of a video", param_hint="--views")
+    return temporal, spatial
 
 
 def split_labels(text: str | None) -> list[str] | None:
