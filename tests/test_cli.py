@@ -341,7 +341,12 @@ def test_missing_data_and_unwritable_results(m2: Callable[..., Ran], place: Path
         "embed", place / "good.mp4", "--checkpoint", place / "model.safetensors", "--out", tmp_path / "file" / "x.npz"
     )
     assert ran.code == 1
-    assert "Not a directory" in one_sentence(ran)
+    assert "give a folder that can be made or written to" in one_sentence(ran)
+    # Refused before the first video is looked at: finished work is never lost to a wrong folder.
+    data = ("--data", place / "data", "--out", tmp_path / "file")
+    ran = m2("evaluate", place / "model.safetensors", *data)
+    assert ran.code == 1
+    assert "the results cannot be written to" in one_sentence(ran)
 
 
 def test_embed_writes_unit_vectors(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:

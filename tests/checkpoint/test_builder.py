@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from m2clip import load
+from m2clip import create, load
 from m2clip.checkpoint import convert
-from m2clip.errors import CheckpointError
+from m2clip.errors import CheckpointError, ConfigError
 from tests.small_inputs import tiny_model
 
 
@@ -105,3 +105,20 @@ def test_state_dicts_that_are_no_clip(tmp_path: Path) -> None:
     torch.save({"visual.conv1.weight": torch.zeros(1)}, tmp_path / "b.pt")
     with pytest.raises(CheckpointError, match="shapes are no CLIP's"):
         convert(tmp_path / "b.pt", tmp_path / "out.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"class_names": ("run", "run")}, "create: class names are empty or repeat"),
+        ({"class_names": ("run", " ")}, "the name of class 1 is empty: name the class"),
+        ({"frames": 0}, "create: frames: Input should be greater than or equal to 1"),
+        ({"frames": 10**9}, "create: frames: "),
+        ({"stride_frames": -1}, "create: stride_frames: "),
+    ],
+)
+def test_arguments_that_make_no_model(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        create("builtin", **settings)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)

@@ -18,7 +18,7 @@ from m2clip.config import BACKBONES, BackboneConfig, ModelConfig, checked
 from m2clip.data.prompts import class_texts, mlm_words
 from m2clip.errors import CheckpointError
 from m2clip.model.clip import CLIP
-from m2clip.model.info import AdapterLayout, ModelInfo, WeightSource
+from m2clip.model.info import AdapterLayout, ModelInfo, WeightSource, first_fault
 from m2clip.model.m2clip import FORMAT_VERSION, M2CLIP
 
 OPENAI_HUB = {
@@ -87,7 +87,8 @@ def create(
     sizes, state, source = _clip_weights(name, sizes, config.weights, activation_given=quick_gelu is not None)
     _notice_size(image_size, sizes)
     names = tuple(class_names)
-    info = ModelInfo(
+    info = ModelInfo.described(
+        where="create",
         backbone=name,
         sizes=sizes,
         weights=source,
@@ -170,10 +171,8 @@ def read_info(metadata: Mapping[str, str], *, where: str) -> ModelInfo:
     try:
         return ModelInfo.model_validate_json(metadata.get("info", ""))
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "info"
         raise CheckpointError(
-            f"the header of {where} cannot be read: {place}: {first['msg']}; copy the file again"
+            f"the header of {where} cannot be read: {first_fault(error)}; copy the file again"
         ) from None
 
 

@@ -97,7 +97,8 @@ def from_reference(
         adapter = TextAdapter(sizes.text_width, bottleneck=width)
         state |= {f"masked_words.adapter.{key}": value for key, value in adapter.state_dict().items()}
     names = _named(class_names, state, "visual_head.linear.bias", "class")
-    info = ModelInfo(
+    info = ModelInfo.described(
+        where="from_reference",
         backbone="custom",
         sizes=sizes,
         layout=_layout(state),

@@ -112,6 +112,10 @@ def embed(
     if out is None and not json:
         raise typer.BadParameter("say where the embeddings go: --out FILE.npz, --json, or both", param_hint="--out")
     recognizer = _recognizer(checkpoint, weights=weights, views=views, frames=frames, device=device)
+    if out is not None:
+        from m2clip.report.files import results_folder
+
+        results_folder(out.parent)  # before the work, which would be lost
     results, code = _for_each(videos, lambda video: {"embedding": recognizer.embed(video).tolist()}, bar=True)
     if out is not None:
         _write_embeddings(out, [result for result in results if "embedding" in result], checkpoint)

@@ -80,10 +80,13 @@ def evaluate(
     with _process_group(device) as (own_device, is_first):
         from m2clip.evaluate import evaluate as run
         from m2clip.recognizer import find_model
+        from m2clip.report.files import results_folder
 
         temporal, spatial = view_counts(views)
         model = find_model(checkpoint, weights=weights).to(own_device)
         manifest = _manifest(model, data, classes=classes, root=root, protocol=protocol.value)
+        if out is not None and is_first:
+            results_folder(out)  # before the work, which would be lost
         with progress_bar("evaluating") as progress:
             result = run(
                 model,

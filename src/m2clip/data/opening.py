@@ -63,6 +63,8 @@ def _check_present(source: Path | bytes, name: str) -> None:
     if isinstance(source, bytes):
         if not source:
             raise VideoError(f"cannot read {name}: there are no bytes; pass a whole video file")
+    elif not name:
+        raise VideoError("the path of a video is empty; give a video file")
     elif source.is_dir():
         raise VideoError(f"cannot read {name}: it is a folder; give a video file")
     elif not source.exists():
@@ -74,8 +76,9 @@ def _check_present(source: Path | bytes, name: str) -> None:
 def _video_stream(container: InputContainer, name: str) -> VideoStream:
     streams = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
     if not streams:
-        held = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise VideoError(f"no video stream in {name}: it holds {held} only; give a file with moving pictures")
+        held = ", ".join(sorted({stream.type for stream in container.streams}))
+        what = f"it holds {held} only" if held else "it holds no stream at all"
+        raise VideoError(f"no video stream in {name}: {what}; give a file with moving pictures")
     stream = streams[0]
     if stream.codec_context is None:
         raise VideoError(f"cannot read {name}: PyAV has no decoder for its codec; convert it to h264 in mp4")

@@ -2,10 +2,11 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from m2clip.config import BackboneConfig
 from m2clip.config_file import need
+from m2clip.errors import ConfigError
 
 Width = Annotated[int, Field(ge=0, le=2**16)]
 Ted = Literal["both", "enhancement", "difference", "off"]
@@ -89,7 +90,23 @@ class ModelInfo(_Record):
         need(len(self.texts) == len(names) and all(self.texts), "the classes need one text or more each")
         return self
 
+    @classmethod
+    def described(cls, *, where: str, **values: Any) -> Self:
+        """The record of these values; ConfigError, one sentence that begins with `where`, for values that do not fit together."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigError(f"{where}: {first_fault(error)}; mend it and call again") from None
+
     @property
     def trained(self) -> bool:
         """Whether the adapters have been trained at all."""
         return bool(self.training)
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first thing that pydantic found, as "place: what is wrong"."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from m2clip.report import figures
-from m2clip.report.files import write_csv, write_json, write_whole
+from m2clip.report.files import results_folder, write_csv, write_json, write_whole
 from m2clip.report.metrics import Metrics
 from m2clip.report.page import Picture, Section, Table, page
 
@@ -24,7 +24,7 @@ def write_evaluation(
     None), true class, reading, predicted class and K probabilities. Without matplotlib there are no figures, and the
     page says so.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    results_folder(out)
     write_json(out / "report.json", document)
     header = ["path", "start_seconds", "end_seconds", "label", "reading", "predicted", *class_names]
     write_csv(out / "scores.csv", header, score_rows)

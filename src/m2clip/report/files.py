@@ -6,7 +6,22 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
+
+from m2clip.errors import ConfigError
+
+
+def results_folder(path: Path) -> Path:
+    """Make a folder for results, or find it there and fit to be written to. ConfigError, one sentence, where it is neither."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise ConfigError(
+            f"the results cannot be written to {path} ({error.strerror or error}); give a folder that can be made or written to"
+        ) from None
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -22,6 +22,7 @@ from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError, VideoError
 from m2clip.evaluate import Evaluation, evaluate
 from m2clip.model.m2clip import M2CLIP
+from m2clip.report.files import results_folder
 from m2clip.train.display import Display
 from m2clip.train.log import RunLog
 from m2clip.train.objective import Objective, Step, finite_means, global_counts
@@ -62,7 +63,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     state = read_state(config, out / STATE) if resume else None
     if state is None and (out / STATE).exists():
         raise ConfigError(f"{out} already holds a run; resume it, or give another folder with out=FOLDER")
-    out.mkdir(parents=True, exist_ok=True)
+    results_folder(out)
     fabric.barrier()  # nobody writes before everybody has looked
 
     seed_everything(options.seed)

@@ -1,9 +1,12 @@
 """What happens before the first step: processes and precision, data, model, and the state of a run that is resumed."""
 
 import hashlib
+import logging
 import os
 import random
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,9 +40,24 @@ def start_fabric(precision: Literal["auto", "bf16", "fp32"]) -> "Fabric":
     devices, nodes = _processes(os.environ)
     # Weights that no loss reaches (the last block's difference branch, for one) must not stop the exchange of gradients.
     strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
-    fabric = Fabric(devices=devices, num_nodes=nodes, strategy=strategy, precision=_arithmetic(precision))
+    with _without_remarks():
+        fabric = Fabric(devices=devices, num_nodes=nodes, strategy=strategy, precision=_arithmetic(precision))
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def _without_remarks() -> Iterator[None]:
+    """Fabric tells its precision on stderr, in front of whatever sentence we have to say; warnings still come through."""
+    from lightning_utilities.core import rank_zero
+
+    log = rank_zero.log
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _processes(environment: "os._Environ[str] | dict[str, str]") -> tuple[int, int]:
