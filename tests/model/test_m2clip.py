@@ -6,6 +6,7 @@ from safetensors import safe_open
 
 from m2clip.checkpoint import create, load
 from m2clip.config import BackboneConfig
+from m2clip.errors import CheckpointError
 from m2clip.model.m2clip import M2CLIP
 
 SIZES = BackboneConfig(
@@ -210,11 +211,26 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch) -> None:
     path = model.save(tmp_path / "model.safetensors")
     before = path.read_bytes()
 
-    def no_space(*args: object, **keywords: object) -> None:
+    def no_space(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("m2clip.model.m2clip.save_file", no_space)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr("m2clip.model.saving.os.fsync", no_space)
+    with pytest.raises(
+        CheckpointError, match=r"cannot be written \(No space left on device\); the file of before is still there"
+    ):
         shaken(model).save(path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_what_the_scores_are_read_from_is_not_rounded_to_bfloat16() -> None:
+    """Under autocast the towers multiply in bfloat16, but the embeddings and logits behind them keep the weights' precision."""
+    model, clips = shaken(fresh()), torch.randn(2, 3, 3, 32, 32)
+    with torch.inference_mode():
+        exact = model.encode_video(clips)
+        with torch.autocast("cpu", torch.bfloat16):
+            video, text = model.encode_video(clips), model.encode_text(TOKENS)
+    for tensor in (video.embedding, video.frames, video.visual_logits, text.embedding):
+        assert tensor.dtype == torch.float32
+        assert not torch.equal(tensor, tensor.bfloat16().float())
+    torch.testing.assert_close(video.embedding, exact.embedding, atol=0.1, rtol=0.1)
