@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 from m2clip.builtin.captions import COUNT, PAIR, SINGLE, object_names, sample_scenes
 from m2clip.builtin.shapes import MOTIONS
-from m2clip.builtin.trainee import LAST_WORDS, SIZES, Trainee, Vocabulary
+from m2clip.builtin.trainee import LAST_WORDS, SIZES, Trainee, Vocabulary, one_thread
 from m2clip.builtin.weights import initial_table
 from m2clip.data.tokenizer import get_tokenizer
 from m2clip.model.clip import CLIP
@@ -68,3 +68,12 @@ def test_vocabulary_speaks_every_caption_and_adds_filler_words(vocabulary):
         assert (row[expected_end:end] >= len(vocabulary.trained)).all()
         fillers += end > expected_end
     assert 0.2 * len(captions) < fillers < 0.5 * len(captions)
+
+
+def test_the_process_is_left_as_it_was() -> None:
+    """Denormal numbers and the number of threads belong to everybody in the process."""
+    tiny, threads = torch.tensor([1e-40]), torch.get_num_threads()
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == threads
+    assert (tiny * 0.5).item() > 0

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from m2clip.builtin.captions import COUNT, PAIR, SINGLE, TEMPLATES, object_names, patch_labels, sample_scenes
 from m2clip.builtin.scenes import SHAPES
-from m2clip.builtin.trainee import SIZES, Trainee, Vocabulary
+from m2clip.builtin.trainee import SIZES, Trainee, Vocabulary, one_thread
 from m2clip.builtin.weights import WEIGHTS, load_tiny_clip, save_tiny_clip
 from m2clip.config import BACKBONES
 from m2clip.data.tokenizer import get_tokenizer
@@ -54,6 +54,7 @@ def true_pairs(scores: Tensor, truths: Tensor, unsure: Tensor) -> Tensor:
     return (rows + columns) / 2
 
 
+@one_thread()
 def train(
     rank: int, out: Path, *, workers: int, steps: int, lr: float, seed: int, log_every: int, evaluate_every: int
 ) -> None:
@@ -62,8 +63,6 @@ def train(
     Each of `workers` processes runs on one thread with scenes of its own, and the gradients are averaged: where other jobs
     share the machine, threads that wait for each other at every operator lose far more than processes that meet once a step.
     """
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     torch.manual_seed(seed)
     if workers > 1:
         dist.init_process_group(

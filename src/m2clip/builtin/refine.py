@@ -17,7 +17,7 @@ import torch
 from m2clip.builtin.captions import COUNT, PAIR, SINGLE, sample_scenes
 from m2clip.builtin.pretrain import CAPTION_LENGTH, evaluate, last_words
 from m2clip.builtin.shapes import MOTIONS
-from m2clip.builtin.trainee import SIZES, Trainee, Vocabulary
+from m2clip.builtin.trainee import SIZES, Trainee, Vocabulary, one_thread
 from m2clip.builtin.weights import WEIGHTS, initial_table, load_tiny_clip, save_tiny_clip
 from m2clip.data.tokenizer import get_tokenizer
 
@@ -35,10 +35,9 @@ def load_trainee(path: Path, vocabulary: Vocabulary) -> Trainee:
     return model
 
 
+@one_thread()
 def refine(out: Path, *, steps: int, lr: float, seed: int, log_every: int) -> None:
     """Trains the text tower of `out`/tiny_clip.safetensors for `steps` and writes it back; the log is `refine_log.jsonl`."""
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     vocabulary = Vocabulary()

@@ -1,5 +1,7 @@
 """What the tiny CLIP is while it learns: its towers with a small token table, and the heads that only training needs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 import torch
@@ -22,6 +24,19 @@ LAST_WORDS = 5
 
 _FILLERS = 600
 _OTHER_WORDS = "small big at on the top bottom left right of above below and one two three four"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread and no denormal numbers, which would slow it down; as it was before at the end (both are states of the process)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
 
 
 class Vocabulary:

@@ -194,11 +194,8 @@ class TextTower(nn.Module):
     def read(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """Hidden states [K, L, C] after the last block -> embeddings [K, D] at each row's end token, not normalised."""
         rows = torch.arange(len(tokens), device=tokens.device)
-        # LayerNorm acts on each token alone, so it is only applied to the one that is read; in the weights' own precision,
-        # for these few numbers make the scores and bfloat16 would round them.
-        with torch.autocast(hidden.device.type, enabled=False):
-            ends = hidden[rows, tokens.argmax(dim=-1)].to(self.projection.dtype)
-            return self.ln_final(ends) @ self.projection
+        # LayerNorm acts on each token alone, so it is only applied to the one that is read.
+        return self.ln_final(hidden[rows, tokens.argmax(dim=-1)]) @ self.projection
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids [K, L] -> embeddings [K, D], not normalised."""

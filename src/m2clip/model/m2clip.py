@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
@@ -128,8 +127,7 @@ class M2CLIP(nn.Module):
         frames, class_tokens = encode_frames(self.clip.visual, self.vision_adapters, clips)
         logits = None
         if self.visual_head is not None:
-            with torch.autocast(class_tokens.device.type, enabled=False):  # as the embeddings: see `encode_frames`
-                logits = self.visual_head(self.clip.visual.ln_post(class_tokens.mean(dim=1)))
+            logits = self.visual_head(self.clip.visual.ln_post(class_tokens.mean(dim=1)))
         return VideoFeatures(embedding=frames.mean(dim=1), frames=frames, visual_logits=logits)
 
     def encode_text(self, tokens: Tensor) -> TextFeatures:

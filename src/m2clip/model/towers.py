@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 
 from m2clip.model.adapters import OutputTemporalAdapter, TEDAdapter, TextAdapter
@@ -37,7 +36,7 @@ class TextAdapters(nn.Module):
 def encode_frames(tower: VisionTower, adapters: VisionAdapters, clips: Tensor) -> tuple[Tensor, Tensor]:
     """Clips [B, T, 3, H, W] (normalised) -> frame embeddings [B, T, D] and the last block's class tokens [B, T, C].
 
-    T is read from the input: any number of frames works. Both come in the precision of the weights, under autocast too.
+    T is read from the input: any number of frames works.
     """
     batch, frames = clips.shape[:2]
     x, grid = tower.embed(clips.flatten(0, 1))  # [B*T, N, C]
@@ -60,12 +59,9 @@ def encode_frames(tower: VisionTower, adapters: VisionAdapters, clips: Tensor) -
         adapter = cast(TEDAdapter, adapters.pre_mlp[str(len(blocks))])
         x = adapter.class_tokens(x.unflatten(0, (batch, frames))).flatten(0, 1)
     class_tokens = last.feed_forward(x)[:, 0]
-    # Few numbers, read directly by the scores: here bfloat16 would save nothing, and its rounding would be seen.
-    with torch.autocast(x.device.type, enabled=False):
-        class_tokens = class_tokens.to(tower.projection.dtype)
-        embeddings = (tower.ln_post(class_tokens) @ tower.projection).unflatten(0, (batch, frames))
-        if adapters.output_temporal is not None:
-            embeddings = adapters.output_temporal(embeddings)
+    embeddings = (tower.ln_post(class_tokens) @ tower.projection).unflatten(0, (batch, frames))
+    if adapters.output_temporal is not None:
+        embeddings = adapters.output_temporal(embeddings)
     return embeddings, class_tokens.unflatten(0, (batch, frames))
 
 
