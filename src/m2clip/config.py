@@ -58,6 +58,10 @@ class BackboneConfig(Settings):
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = CLIP_STD
     """Standard deviation of the training pixels, RGB in 0..1."""
 
+    def towers(self) -> dict[str, Any]:
+        """What `model.clip.CLIP` is built from: all but the pixel statistics."""
+        return self.model_dump(exclude={"mean", "std"})
+
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         need(

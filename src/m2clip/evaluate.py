@@ -23,10 +23,11 @@ from m2clip.data.dataset import BadFile, Batch, VideoDataset, make_loader
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.prompts import class_texts
 from m2clip.errors import ConfigError, M2CLIPError, VideoError
+from m2clip.losses import SIMILARITY_SCALE
 from m2clip.model.info import ModelInfo
 from m2clip.model.m2clip import M2CLIP
 from m2clip.report import Metrics, accuracy_table, measure, write_evaluation
-from m2clip.scoring import SIMILARITY_SCALE, Reading, class_embeddings, fuse_views, scores
+from m2clip.scoring import Reading, class_embeddings, fuse_views, scores
 
 Protocol = Literal["supervised", "zero-shot"]
 FORMAT_VERSION = 1
@@ -261,9 +262,7 @@ class _Run:
         if self.grouped:
             for tensor in (*self.tables.values(), self.times_scored):
                 dist.all_reduce(tensor)  # a sum: outside its own share a process holds zeros
-            shares: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(shares, self.bad)
-            self.bad = [file for share in shares for file in share]
+        self.bad = everywhere(self.bad)
         self.bad.sort(key=lambda file: file.index)
         times_met = self.times_scored.tolist()
         for file in self.bad:
@@ -271,6 +270,15 @@ class _Run:
         if times_met != [1] * len(self.dataset):
             raise RuntimeError("a video was met twice or never: the processes' shares of the data overlap or have gaps")
         return self.times_scored.nonzero().flatten().tolist()
+
+
+def everywhere(bad: Sequence[BadFile]) -> list[BadFile]:
+    """The bad files of all processes."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return list(bad)
+    shares: list[list[BadFile]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(shares, list(bad))
+    return [file for share in shares for file in share]
 
 
 def _texts_and_columns(

@@ -7,8 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from m2clip.config import LossConfig
+
 TERMS = ("contrastive", "cross_modal", "visual", "mlm")
-DEFAULT_WEIGHTS: Mapping[str, float] = {"contrastive": 0.5, "cross_modal": 0.5, "visual": 1.0, "mlm": 0.1}
+DEFAULT_WEIGHTS: Mapping[str, float] = {name: getattr(LossConfig(), name) for name in TERMS}
+SIMILARITY_SCALE = 100.0
+"""What cosines are multiplied by before the softmax: the logit scale at which CLIP's training ends."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def cross_modal(video: Tensor, class_text: Tensor, labels: Tensor, *, double_sof
     `double_softmax` repeats the reference implementation's fault (softmax before cross-entropy, which flattens the gradient);
     it is there for experiments only.
     """
-    logits = 100.0 * F.normalize(video.float(), dim=-1) @ F.normalize(class_text.float(), dim=-1).T
+    logits = SIMILARITY_SCALE * F.normalize(video.float(), dim=-1) @ F.normalize(class_text.float(), dim=-1).T
     return F.cross_entropy(logits.softmax(dim=-1) if double_softmax else logits, labels)
 
 

@@ -13,12 +13,10 @@ from torch import Tensor
 
 from m2clip.data.tokenizer import get_tokenizer
 from m2clip.errors import ConfigError
+from m2clip.losses import SIMILARITY_SCALE
 
 if TYPE_CHECKING:
     from m2clip.model.m2clip import M2CLIP
-
-SIMILARITY_SCALE = 100.0
-"""What cosines are multiplied by before the softmax: the logit scale at which CLIP's training ends."""
 
 TEXTS_PER_BATCH = 128
 

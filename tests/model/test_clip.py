@@ -14,7 +14,7 @@ TOLERANCE = 1e-4
 
 def ours(state: dict[str, torch.Tensor], backbone: str, *, quick_gelu: bool) -> CLIP:
     sizes = BACKBONES[backbone].model_copy(update={"quick_gelu": quick_gelu})
-    clip = CLIP(**sizes.model_dump(exclude={"mean", "std"}))
+    clip = CLIP(**sizes.towers())
     clip.load_state_dict(clip_state(state, where="test")[0])
     return clip.eval()
 

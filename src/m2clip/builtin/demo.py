@@ -6,6 +6,7 @@ Everything goes through the same doors as on real data: `train`, `evaluate`, `Re
 import json
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -121,11 +122,14 @@ def _accuracies(result: Evaluation) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
 class _Example:
     """One novel video, the frames that a model sees of it, and what each model says."""
 
-    def __init__(self, path: Path, truth: str, frames: Any, predictions: Mapping[str, list[Prediction]]) -> None:
-        self.path, self.truth, self.frames, self.predictions = path, truth, frames, predictions
+    path: Path
+    truth: str
+    frames: NDArray[np.uint8]
+    predictions: Mapping[str, list[Prediction]]
 
 
 def _example(models: Mapping[str, M2CLIP], novel: Manifest, result: Evaluation) -> _Example:
@@ -190,15 +194,11 @@ def _write_page(
     example: _Example,
 ) -> None:
     titles = {"frozen_clip": "frozen CLIP", "adapted": "adapted"}
+    groups = {part: f"{part} ({len(manifest.class_names)} classes)" for part, manifest in manifests.items()}
     bars = {
-        titles[model]: {
-            f"{part} ({document[model][part]['classes']} classes)": document[model][part]["top1"] for part in manifests
-        }
-        for model in titles
+        title: {groups[part]: document[model][part]["top1"] for part in manifests} for model, title in titles.items()
     }
-    chance = {
-        f"{part} ({document['adapted'][part]['classes']} classes)": document["chance"][part] for part in manifests
-    }
+    chance = {groups[part]: document["chance"][part] for part in manifests}
     write_whole(out / "accuracy.png", accuracy_bars(bars, chance=chance, title="MotionShapes, one seed"))
     write_whole(out / "curves.png", training_curves(read_log(out / "run")))
     write_whole(out / "example.png", frame_strip(example.frames, example.predictions, truth=example.truth))

@@ -16,7 +16,7 @@ from m2clip.config import BACKBONES
 from m2clip.data.tokenizer import get_tokenizer
 from m2clip.model.clip import CLIP, Block
 
-SIZES = BACKBONES["builtin"].model_dump(exclude={"mean", "std"})
+SIZES = BACKBONES["builtin"].towers()
 """The keyword arguments of the tiny CLIP: OpenAI's architecture, small."""
 
 LAST_WORDS = 5

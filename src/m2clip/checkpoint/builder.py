@@ -13,7 +13,7 @@ from torch import Tensor
 from m2clip.builtin.weights import WEIGHTS as TINY_CLIP
 from m2clip.builtin.weights import load_tiny_clip
 from m2clip.checkpoint.files import CHECKPOINT_NAME, clip_from_hub, from_hub, read_tensors, sha256
-from m2clip.checkpoint.layouts import clip_state, infer_sizes, recognise
+from m2clip.checkpoint.layouts import clip_state, infer_sizes, listed, need_same, recognise
 from m2clip.config import BACKBONES, BackboneConfig, ModelConfig, checked
 from m2clip.data.prompts import class_texts, mlm_words
 from m2clip.errors import CheckpointError
@@ -119,7 +119,7 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> M2CLIP:
     own_clip = {
         key.removeprefix("clip."): value.float() for key, value in file.tensors.items() if key.startswith("clip.")
     }
-    trained = {key: value for key, value in file.tensors.items() if not key.startswith("clip.")}
+    rest = {key: value for key, value in file.tensors.items() if not key.startswith("clip.")}
     if own_clip:
         state = own_clip
     else:
@@ -133,28 +133,24 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> M2CLIP:
                 f"{str(got.sha256)[:12]}...; pass the right file as weights"
             )
         state = found
-    visual_head = "visual_head.linear.weight" in trained
+    visual_head = "visual_head.linear.weight" in rest
     _same_layout(file.tensors, info, visual_head=visual_head, whole=bool(own_clip), where=path)
     model = M2CLIP(_clip(info.sizes, state), info=info, visual_head=visual_head)
-    model.load_state_dict(file.tensors, strict=bool(own_clip))
+    model.load_state_dict(rest, strict=False)  # the keys are known to be right, and the CLIP is there already
     return model.eval()
 
 
 def _same_layout(tensors: State, info: ModelInfo, *, visual_head: bool, whole: bool, where: str | Path) -> None:
     """CheckpointError where the tensors of a checkpoint are not those that its header describes."""
     with torch.device("meta"):  # a header that claims absurd sizes costs no memory
-        model = M2CLIP(CLIP(**info.sizes.model_dump(exclude={"mean", "std"})), info=info, visual_head=visual_head)
+        model = M2CLIP(CLIP(**info.sizes.towers()), info=info, visual_head=visual_head)
     expected = model.state_dict() if whole else model.trained_parameters()
-    missing, unexpected = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
-    wrong = sorted(k for k in set(expected) & set(tensors) if expected[k].shape != tensors[k].shape)
-    if missing or unexpected or wrong:
-        raise CheckpointError(
-            f"{where} does not fit the layout that its header describes: missing {_short(missing)}; unexpected {_short(unexpected)}; "
-            f"of another shape {_short(wrong)}"
-        )
+    need_same(expected, tensors, complaint=f"{where} does not fit the layout that its header describes")
     odd = sorted(key for key, value in tensors.items() if not value.is_floating_point())
     if odd:
-        raise CheckpointError(f"{where} holds whole numbers where weights belong: {_short(odd)}; copy the file again")
+        raise CheckpointError(
+            f"{where} holds whole numbers where weights belong: {listed(odd, most=5)}; copy the file again"
+        )
 
 
 def read_info(metadata: Mapping[str, str], *, where: str) -> ModelInfo:
@@ -228,18 +224,12 @@ def _same_sizes(asked: BackboneConfig, found: BackboneConfig, *, name: str, wher
 
 
 def _clip(sizes: BackboneConfig, state: State | None) -> CLIP:
-    arguments = sizes.model_dump(exclude={"mean", "std"})
+    arguments = sizes.towers()
     if state is None:
         return CLIP(**arguments)
     with torch.device("meta"):  # no time is spent on random numbers that the file replaces
         clip = CLIP(**arguments)
-    expected = clip.state_dict()
-    missing, unexpected = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
-    wrong = sorted(k for k in set(expected) & set(state) if expected[k].shape != state[k].shape)
-    if missing or unexpected or wrong:
-        raise CheckpointError(
-            f"the CLIP weights do not fit: missing {_short(missing)}; unexpected {_short(unexpected)}; of another shape {_short(wrong)}"
-        )
+    need_same(clip.state_dict(), state, complaint="the CLIP weights do not fit")
     clip.load_state_dict(state, assign=True)
     return clip
 
@@ -265,9 +255,3 @@ def _notice_size(image_size: int | None, sizes: BackboneConfig) -> None:
             f"the backbone was trained at {sizes.image_size} pixels and is used at {image_size}: its position embeddings are interpolated",
             stacklevel=3,
         )
-
-
-def _short(keys: Sequence[str], most: int = 5) -> str:
-    if not keys:
-        return "nothing"
-    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")

@@ -1,7 +1,9 @@
 """Foreign files -> one of our checkpoints that needs no other file (`m2clip convert`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from torch import Tensor
 
 from m2clip.checkpoint.builder import create
 from m2clip.checkpoint.files import read_tensors
@@ -38,7 +40,7 @@ def convert(
             stride_frames=stride_frames,
         )
     else:
-        backbone = _backbone(source, quick_gelu=True if quick_gelu is None else quick_gelu)
+        backbone = _backbone(tensors, where=str(source), quick_gelu=True if quick_gelu is None else quick_gelu)
         model = create(
             backbone,
             weights=source,
@@ -51,9 +53,9 @@ def convert(
     return model
 
 
-def _backbone(source: str | Path, *, quick_gelu: bool) -> str | BackboneConfig:
+def _backbone(tensors: Mapping[str, Tensor], *, where: str, quick_gelu: bool) -> str | BackboneConfig:
     """The named backbone of these sizes, or the sizes."""
-    state, _ = clip_state(read_tensors(source).tensors, where=str(source))
-    sizes = infer_sizes(state, quick_gelu=quick_gelu, where=str(source))
+    state, _ = clip_state(tensors, where=where)
+    sizes = infer_sizes(state, quick_gelu=quick_gelu, where=where)
     named = (name for name, known in BACKBONES.items() if known.model_copy(update={"quick_gelu": quick_gelu}) == sizes)
     return next(named, sizes)

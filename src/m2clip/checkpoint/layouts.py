@@ -5,7 +5,7 @@ Known layouts: "m2clip" (ours), "openai" (OpenAI's state dicts; open_clip writes
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -108,7 +108,7 @@ def clip_state(tensors: Mapping[str, Tensor], *, where: str) -> tuple[dict[str, 
     state, unknown = convert(weights)
     if unknown:
         raise CheckpointError(
-            f"{where} has {len(unknown)} keys that CLIP has not: {_listed(unknown)}; pass a file of a plain CLIP (ViT image tower)"
+            f"{where} has {len(unknown)} keys that CLIP has not: {listed(unknown)}; pass a file of a plain CLIP (ViT image tower)"
         )
     return {key: value.float() for key, value in state.items()}, KeyAccount(loaded=tuple(weights), ignored=ignored)
 
@@ -203,6 +203,20 @@ def _layers(state: Mapping[str, Tensor], tower: str) -> int:
     return max(numbers, default=-1) + 1
 
 
-def _listed(names: list[str], most: int = 8) -> str:
+def need_same(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], *, complaint: str) -> None:
+    """CheckpointError, the complaint and the keys, where the keys or the shapes of two state dicts differ."""
+    missing, unexpected = sorted(expected.keys() - given.keys()), sorted(given.keys() - expected.keys())
+    wrong = sorted(key for key in expected.keys() & given.keys() if expected[key].shape != given[key].shape)
+    if missing or unexpected or wrong:
+        raise CheckpointError(
+            f"{complaint}: missing {listed(missing, most=5)}; unexpected {listed(unexpected, most=5)}; "
+            f"of another shape {listed(wrong, most=5)}"
+        )
+
+
+def listed(names: Sequence[str], *, most: int = 8) -> str:
+    """The first names, and how many more there are; "nothing" for none."""
+    if not names:
+        return "nothing"
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

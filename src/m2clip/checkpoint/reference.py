@@ -112,7 +112,7 @@ def from_reference(
         training={"source": "reference implementation"},
     )
     with torch.device("meta"):
-        clip_model = CLIP(**sizes.model_dump(exclude={"mean", "std"}))
+        clip_model = CLIP(**sizes.towers())
         model = M2CLIP(clip_model, info=info)
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     if shapes.keys() != state.keys():

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.distributed as dist
 
 from m2clip.checkpoint import load
 from m2clip.config import RunConfig
 from m2clip.data.dataset import BadFile, BadFiles, Batch, VideoDataset, make_loader
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError, VideoError
-from m2clip.evaluate import Evaluation, evaluate
+from m2clip.evaluate import Evaluation, evaluate, everywhere
 from m2clip.model.m2clip import M2CLIP
 from m2clip.report.files import results_folder
 from m2clip.train.display import Display
@@ -171,7 +170,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                     )  # fmt: skip
                 display.advance(f"epoch {epoch + 1}/{options.epochs}  loss {terms['total']:.3f}")
 
-            bad = _everywhere(bad)
+            bad = everywhere(bad)
             bad_files.note(bad)
             if loss_sum[1] == 0:
                 raise VideoError(f"{training.source}: none of its {len(paths)} videos could be read; check the paths")
@@ -241,15 +240,6 @@ def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     """The batches, `size` at a time: the parts of one step."""
     iterator = iter(batches)
     return iter(lambda: list(islice(iterator, size)), [])
-
-
-def _everywhere(bad: list[BadFile]) -> list[BadFile]:
-    """The bad files of all processes."""
-    if not dist.is_initialized():
-        return bad
-    shares: list[list[BadFile]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(shares, bad)
-    return [file for share in shares for file in share]
 
 
 def _validate(

@@ -38,7 +38,7 @@ def start_fabric(precision: Literal["auto", "bf16", "fp32"]) -> "Fabric":
     except ImportError:
         raise M2CLIPError("training needs more packages; install them with: pip install 'm2clip[train]'") from None
     devices, nodes = _processes(os.environ)
-    # Weights that no loss reaches (the last block's difference branch, for one) must not stop the exchange of gradients.
+    # Weights that no loss reaches (text adapters, where no term reads texts) must not stop the exchange of gradients.
     strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
     with _without_remarks():
         fabric = Fabric(devices=devices, num_nodes=nodes, strategy=strategy, precision=_arithmetic(precision))
