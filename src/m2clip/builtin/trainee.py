@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +13,7 @@ from m2clip.builtin.shapes import MOTIONS
 from m2clip.builtin.weights import initial_table
 from m2clip.config import BACKBONES
 from m2clip.data.tokenizer import get_tokenizer
-from m2clip.model.clip import CLIP, Block
+from m2clip.model.clip import CLIP
 
 SIZES = BACKBONES["builtin"].towers()
 """The keyword arguments of the tiny CLIP: OpenAI's architecture, small."""
@@ -92,7 +91,7 @@ class Trainee(nn.Module):
         tower = self.clip.visual
         x, _ = tower.embed(images)
         for block in tower.blocks:
-            x = _run(block, x)
+            x = block(x)
         x = tower.ln_post(x)
         return F.normalize((x[:, 0] @ tower.projection).float(), dim=-1), self.patch_head(x[:, 1:]).float()
 
@@ -102,7 +101,7 @@ class Trainee(nn.Module):
         table = torch.cat([self.rows, self.fillers])
         x = F.embedding(tokens, table) + tower.positional_embedding[: tokens.shape[1]]
         for block in tower.blocks:
-            x = _run(block, x)
+            x = block(x)
         x = tower.ln_final(x[torch.arange(len(x)), ends])
         words = self.word_heads(x).unflatten(-1, (LAST_WORDS, -1)) @ (6.0 * F.normalize(table.detach(), dim=-1)).T
         return F.normalize((x @ tower.projection).float(), dim=-1), words.float()
@@ -114,17 +113,3 @@ class Trainee(nn.Module):
         table[self.trained_ids] = self.rows.detach()
         state["text.token_embedding.weight"] = table
         return state
-
-
-def _run(module: nn.Module, x: Tensor) -> Tensor:
-    """A block, with attention in plain matrix products: the fused CPU kernel takes most of a bf16 training step going back."""
-    block = cast(Block, module)
-    attention = block.attention
-    query, key, value = (
-        t.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for t in attention.qkv(block.ln_1(x)).chunk(3, dim=-1)
-    )
-    weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    if attention.causal:
-        weights = weights + torch.full(weights.shape[-2:], -1e4, dtype=weights.dtype).triu(1)
-    mixed = weights.softmax(dim=-1).to(value.dtype) @ value
-    return block.feed_forward(x + attention.out(mixed.transpose(1, 2).flatten(2)))
