@@ -1,0 +1,119 @@
+"""The program as a whole: help, wrong usage, interrupts; exit codes 0, 1, 2 and 130, one sentence on stderr for bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import m2clip
+from tests.program import Ran, one_sentence
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nsys.argv = ['m2clip', '--help']\nfrom m2clip.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "print(*[name for name in ('torch', 'lightning', 'matplotlib', 'numpy', 'av', 'pydantic') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == ""
+    for command in ("demo", "train", "evaluate", "classify", "embed", "timeline", "data", "convert", "info"):
+        assert f"  {command} " in run.stdout
+
+
+def test_version(m2: Callable[..., Ran]) -> None:
+    assert m2("--version") == Ran(0, m2clip.__version__ + "\n", "")
+
+
+def test_python_minus_m() -> None:
+    run = subprocess.run([sys.executable, "-m", "m2clip", "--version"], capture_output=True, text=True, check=True)
+    assert run.stdout == m2clip.__version__ + "\n"
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "classify", "embed", "timeline", "convert", "info", "data list"]
+)
+def test_every_computing_command_has_json(m2: Callable[..., Ran], command: str) -> None:
+    ran = m2(*command.split(), "--help")
+    assert ran.code == 0
+    assert "--json" in ran.out
+
+
+WRONG_USAGE: list[tuple[str, ...]] = [
+    ("classify",),
+    ("classify", "a.mp4", "--labels", "a,,b"),
+    ("classify", "a.mp4", "--labels", ""),
+    ("classify", "a.mp4", "--labels", '"a'),
+    ("classify", "a.mp4", "--views", "4"),
+    ("classify", "a.mp4", "--views", "0x3"),
+    ("classify", "a.mp4", "--top", "0"),
+    ("classify", "a.mp4", "--no-such-option"),
+    ("embed", "a.mp4"),
+    ("evaluate", "model.safetensors"),
+    ("evaluate", "model.safetensors", "--data", "x", "--protocol", "few-shot"),
+    ("evaluate", "model.safetensors", "--data", "x", "--on-bad-file", "replace"),
+    ("no-such-command",),
+    ("data", "no-such-command"),
+]
+
+
+@pytest.mark.parametrize("arguments", WRONG_USAGE, ids=" ".join)
+def test_wrong_usage_is_exit_code_2(m2: Callable[..., Ran], arguments: tuple[str, ...]) -> None:
+    ran = m2(*arguments)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert "Traceback" not in ran.err
+
+
+def test_a_configuration_with_an_unknown_key(m2: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("out: run\ntrain:\n  epoch: 3\n")
+    ran = m2("train", tmp_path / "run.yaml")
+    assert ran.code == 1
+    sentence = one_sentence(ran)
+    assert "run.yaml:3" in sentence
+    assert "epochs" in sentence
+    ran = m2("train", tmp_path / "gone.yaml")
+    assert ran.code == 1
+    assert "gone.yaml" in one_sentence(ran)
+
+
+def test_an_interrupt_is_exit_code_130(m2: Callable[..., Ran], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("m2clip.data.manifest.read_manifest", interrupted)
+    assert m2("data", "list", place / "data").code == 130
+
+
+def test_a_package_that_is_not_installed(m2: Callable[..., Ran], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*_: Any, **__: Any) -> None:
+        raise ModuleNotFoundError("No module named 'lightning'", name="lightning")
+
+    monkeypatch.setattr("m2clip.data.manifest.read_manifest", absent)
+    ran = m2("data", "list", place / "data")
+    assert ran.code == 1
+    assert "pip install 'm2clip[train]'" in one_sentence(ran)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names elsewhere are Unicode")
+def test_a_file_name_that_is_not_unicode(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
+    odd = os.fsencode(tmp_path) + b"/odd\xff.mp4"
+    with open(odd, "wb") as file:
+        file.write((place / "good.mp4").read_bytes())
+    ran = m2("classify", os.fsdecode(odd), "--checkpoint", place / "model.safetensors", "--json")
+    assert ran.code == 0, ran.err
+    assert os.fsencode(json.loads(ran.out)["videos"][0]["video"]) == odd
+
+
+@pytest.mark.parametrize("option", [("--views", "99x99"), ("--views", "9999x1"), ("--frames", "1000000000")])
+def test_what_would_take_all_memory_is_wrong_usage(
+    m2: Callable[..., Ran], place: Path, option: tuple[str, str]
+) -> None:
+    ran = m2("classify", place / "good.mp4", "--labels", "a,b", *option)
+    assert ran.code == 2
+    assert "Traceback" not in ran.err

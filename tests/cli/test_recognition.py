@@ -1,0 +1,149 @@
+"""classify, embed and timeline: results on stdout, one sentence on stderr for each bad video."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file, save_file
+
+from m2clip import Recognizer
+from tests.program import NAMES, Ran, one_sentence
+
+
+def test_classify_prints_labels_with_scores(m2: Callable[..., Ran], place: Path) -> None:
+    ran = m2("classify", place / "good.mp4", "--checkpoint", place / "model.safetensors", "--top", 2)
+    lines = ran.out.splitlines()
+    assert (ran.code, ran.err) == (0, "")
+    assert lines[0] == str(place / "good.mp4")
+    expected = Recognizer(place / "model.safetensors").classify(place / "good.mp4", top=2)
+    assert lines[1:] == [f"  {one.score:.4f}  {one.label}" for one in expected]
+
+
+def test_classify_as_json_is_one_document(m2: Callable[..., Ran], place: Path) -> None:
+    ran = m2(
+        "classify", place / "good.mp4", "--labels", 'walking, "run, or jog"', "--checkpoint", place / "model.safetensors",
+        "--views", "2x1", "--frames", 4, "--json",
+    )  # fmt: skip
+    document = json.loads(ran.out)
+    assert ran.code == 0
+    assert document["texts"] == {"walking": ["A video of walking"], "run, or jog": ["A video of run, or jog"]}
+    assert document["reading"] == "similarity"
+    assert (document["frames"], document["trained_frames"]) == (4, 8)
+    assert "4 frames a clip are used, the model was trained with 8" in ran.err
+    (video,) = document["videos"]
+    assert sum(found["score"] for found in video["predictions"]) == pytest.approx(1)
+    assert np.shape(video["frame_indices"]) == np.shape(video["frame_seconds"]) == (2, 4)
+    for found in video["predictions"]:
+        assert np.mean(found["views"]) == pytest.approx(found["score"])
+
+
+def test_one_bad_video_does_not_stop_the_others(m2: Callable[..., Ran], place: Path) -> None:
+    videos = [place / "good.mp4", place / "empty.mp4", place / "data" / "moving" / "0.mp4"]
+    ran = m2("classify", *videos, "--checkpoint", place / "model.safetensors", "--json")
+    assert ran.code == 1
+    assert "empty.mp4" in one_sentence(ran)
+    found = json.loads(ran.out)["videos"]
+    assert [video["video"] for video in found] == list(map(str, videos))
+    assert ["error" in video for video in found] == [False, True, False]
+    ran = m2("classify", *videos, "--checkpoint", place / "model.safetensors")
+    assert ran.code == 1
+    assert [line for line in ran.out.splitlines() if not line.startswith(" ")] == [str(videos[0]), str(videos[2])]
+
+
+@pytest.mark.parametrize(
+    "name", ["missing.mp4", "empty.mp4", "cut.mp4", "noise.mp4", "text.mp4", "sound.mp4", "no_frames.avi", "data"]
+)
+@pytest.mark.parametrize(
+    "command", [("classify", "--labels", "a,b"), ("embed", "--json"), ("timeline", "--labels", "a,b")]
+)
+def test_a_bad_video_ends_in_one_sentence(
+    m2: Callable[..., Ran], place: Path, name: str, command: tuple[str, ...]
+) -> None:
+    ran = m2(command[0], place / name, *command[1:], "--checkpoint", place / "model.safetensors")
+    assert ran.code == 1
+    assert name in one_sentence(ran)
+
+
+def test_labels_from_a_file_with_further_texts(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
+    (tmp_path / "classes.csv").write_text("id,name,text_1\n1,walking,\n0,running,someone runs\n")
+    ran = m2(
+        "classify", place / "good.mp4", "--labels-file", tmp_path / "classes.csv", "--json",
+        "--checkpoint", place / "model.safetensors",
+    )  # fmt: skip
+    assert json.loads(ran.out)["texts"] == {
+        "running": ["A video of running", "someone runs"],
+        "walking": ["A video of walking"],
+    }
+
+
+def test_labels_come_from_one_place(m2: Callable[..., Ran], place: Path) -> None:
+    model = place / "model.safetensors"
+    assert m2("classify", "a.mp4", "--labels", "a", "--labels-file", "x", "--checkpoint", model).code == 2
+    ran = m2("classify", "a.mp4", "--labels", "a,a", "--checkpoint", model)
+    assert ran.code == 1
+    assert "'a' is given twice" in one_sentence(ran)
+
+
+def test_bad_checkpoints_and_devices(m2: Callable[..., Ran], place: Path) -> None:
+    cases = {
+        ("classify", "a.mp4", "--checkpoint", place / "other.safetensors"): "no m2clip checkpoint",
+        ("classify", "a.mp4", "--checkpoint", "gone.safetensors"): "gone.safetensors is no file",
+        ("classify", "a.mp4", "--checkpoint", place / "empty.mp4"): "empty.mp4",
+        ("info", place / "other.safetensors"): "no m2clip checkpoint",
+        ("info", place / "noise.mp4"): "noise.mp4",
+        ("info", place / "gone.safetensors"): "gone.safetensors",
+        ("classify", "a.mp4", "--checkpoint", place / "model.safetensors", "--device", "abacus"): "abacus",
+    }
+    for arguments, expected in cases.items():
+        ran = m2(*arguments)
+        assert ran.code == 1
+        assert expected in one_sentence(ran)
+
+
+def test_a_checkpoint_with_other_tensors_than_its_header_says(
+    m2: Callable[..., Ran], place: Path, tmp_path: Path
+) -> None:
+    from safetensors import safe_open
+
+    with safe_open(place / "model.safetensors", framework="pt") as file:
+        header = file.metadata()
+    tensors = load_file(place / "model.safetensors")
+    renamed = {("x" + key if key == "visual_head.linear.bias" else key): value for key, value in tensors.items()}
+    save_file(renamed, tmp_path / "renamed.safetensors", metadata=header)
+    ran = m2("classify", place / "good.mp4", "--checkpoint", tmp_path / "renamed.safetensors")
+    assert ran.code == 1
+    assert "xvisual_head.linear.bias" in one_sentence(ran)
+
+
+def test_embed_writes_unit_vectors(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
+    videos = [place / "good.mp4", place / "empty.mp4", place / "data" / "moving" / "0.mp4"]
+    ran = m2("embed", *videos, "--checkpoint", place / "model.safetensors", "--out", tmp_path / "e.npz", "--json")
+    assert ran.code == 1
+    with np.load(tmp_path / "e.npz", allow_pickle=False) as saved:
+        assert saved["videos"].tolist() == [str(videos[0]), str(videos[2])]
+        embeddings = saved["embeddings"]
+    assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
+    printed = [video["embedding"] for video in json.loads(ran.out)["videos"] if "embedding" in video]
+    assert np.allclose(printed, embeddings)
+
+
+def test_timeline(m2: Callable[..., Ran], place: Path) -> None:
+    arguments = (
+        "timeline",
+        place / "good.mp4",
+        "--checkpoint",
+        place / "model.safetensors",
+        "--window",
+        1,
+        "--step",
+        0.5,
+    )
+    ran = m2(*arguments)
+    assert (ran.code, ran.err) == (0, "")
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["0.00", "0.50", "1.00"]
+    windows = json.loads(m2(*arguments, "--json").out)["windows"]
+    assert [window["end_seconds"] for window in windows] == pytest.approx([1, 1.5, 2])
+    assert {found["label"] for window in windows for found in window["predictions"]} <= set(NAMES)
+    assert m2(*arguments[:-1], "0").code == 1
