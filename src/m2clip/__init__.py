@@ -11,7 +11,8 @@ from m2clip.errors import CheckpointError, ConfigError, M2CLIPError, ManifestErr
 if TYPE_CHECKING:
     from m2clip import losses
     from m2clip.checkpoint import create, from_reference, load
-    from m2clip.model.m2clip import M2CLIP, TextFeatures, VideoFeatures
+    from m2clip.model.m2clip import M2CLIP
+    from m2clip.model.video_clip import TextFeatures, VideoCLIP, VideoFeatures
     from m2clip.recognizer import Recognizer
     from m2clip.scoring import Prediction
 
@@ -26,6 +27,7 @@ __all__ = [
     "Prediction",
     "Recognizer",
     "TextFeatures",
+    "VideoCLIP",
     "VideoError",
     "VideoFeatures",
     "create",
@@ -39,8 +41,9 @@ _HOMES = {
     "from_reference": "m2clip.checkpoint",
     "load": "m2clip.checkpoint",
     "M2CLIP": "m2clip.model.m2clip",
-    "TextFeatures": "m2clip.model.m2clip",
-    "VideoFeatures": "m2clip.model.m2clip",
+    "TextFeatures": "m2clip.model.video_clip",
+    "VideoCLIP": "m2clip.model.video_clip",
+    "VideoFeatures": "m2clip.model.video_clip",
     "Recognizer": "m2clip.recognizer",
     "Prediction": "m2clip.scoring",
 }

@@ -26,6 +26,20 @@ Layers = Annotated[int, Field(ge=1, le=256)]
 RGB = tuple[float, float, float]
 
 
+Method = Literal["m2clip", "frozen", "linear-probe", "full", "st-adapter", "aim", "text-prompts"]
+Term = Literal["contrastive", "cross_modal", "visual", "mlm"]
+METHOD_TERMS: Mapping[Method, tuple[Term, ...]] = {
+    "m2clip": ("contrastive", "cross_modal", "visual", "mlm"),
+    "frozen": (),
+    "linear-probe": ("visual",),
+    "full": ("contrastive", "cross_modal"),
+    "st-adapter": ("contrastive", "cross_modal", "visual"),
+    "aim": ("contrastive", "cross_modal", "visual"),
+    "text-prompts": ("contrastive", "cross_modal"),
+}
+"""The methods, and the loss terms that reach what each of them trains."""
+
+
 class BackboneConfig(Settings):
     """Sizes of a CLIP: an image tower and a text tower that meet in one embedding space."""
 
@@ -100,6 +114,12 @@ Backbone = Annotated[
 ]
 
 
+_M2CLIP_SETTINGS = (
+    *("ted", "ted_positions", "ted_layers", "ted_width"),
+    *("text_adapter_layers", "text_adapter_width", "output_temporal"),
+)
+
+
 class ModelConfig(Settings):
     """The frozen CLIP and what is added to it."""
 
@@ -109,6 +129,8 @@ class ModelConfig(Settings):
     """Where the CLIP weights come from: openai, a hub id, a path; none: random (the shipped file for `builtin`)."""
     image_size: Annotated[int, Field(ge=1, le=2048)] | None = None
     """Side of the square input, pixels; none: the backbone's. Another size interpolates the position embeddings."""
+    method: Method = "m2clip"
+    """What is trained: M2-CLIP's adapters and heads, or one of its rivals (docs/rivals)."""
     ted: Literal["both", "enhancement", "difference", "off"] = "both"
     """Branches of the TED-Adapters."""
     ted_positions: tuple[Literal["pre_mlp", "pre_attention"], ...] = ("pre_mlp",)
@@ -123,8 +145,14 @@ class ModelConfig(Settings):
     """Bottleneck channels of a text adapter; none: three quarters of the text width."""
     output_temporal: bool | None = None
     """Whether the frame embeddings pass the output temporal adapter; none: unless `ted` is off, so that off leaves no sense of time."""
+    adapter_width: Width | None = None
+    """Bottleneck channels of a rival's adapters; none: its paper's share (half the vision width for st-adapter, a quarter for aim)."""
+    prompt_tokens: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Learned vectors in front of a class name, for text-prompts; none: 16."""
     template: str = "A video of {}"
     """The sentence a class name is put into, at {}."""
+    more_templates: tuple[str, ...] = ()
+    """Further sentences; the embedding of a class is the mean over all its texts."""
 
     @property
     def sizes(self) -> BackboneConfig:
@@ -142,14 +170,30 @@ class ModelConfig(Settings):
             )
         return value
 
-    @field_validator("template", mode="after")
+    @field_validator("template", "more_templates", mode="after")
     @classmethod
-    def _one_gap(cls, value: str) -> str:
-        need(
-            value.count("{}") == 1 and value.count("{") == 1 and value.count("}") == 1,
-            "it must hold {} exactly once, for the class name, and no other brace",
-        )
+    def _one_gap(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        for template in (value,) if isinstance(value, str) else value:
+            need(
+                template.count("{}") == 1 and template.count("{") == 1 and template.count("}") == 1,
+                "it must hold {} exactly once, for the class name, and no other brace",
+            )
         return value
+
+    @model_validator(mode="after")
+    def _settings_of_the_method(self) -> Self:
+        """A setting that the method would ignore is a mistake."""
+        owners: dict[str, tuple[Method, ...]] = {
+            **dict.fromkeys(_M2CLIP_SETTINGS, ("m2clip",)),
+            "adapter_width": ("st-adapter", "aim"),
+            "prompt_tokens": ("text-prompts",),
+        }
+        for name, methods in owners.items():
+            need(
+                self.method in methods or getattr(self, name) == type(self).model_fields[name].default,
+                f"{name} is set, but the method {self.method} has no use for it; leave it out, or set method to {' or '.join(methods)}",
+            )
+        return self
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -271,8 +315,8 @@ class TrainConfig(Settings):
     """The one source of randomness: initial weights, order, sampling, augmentation, masking, dropout."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic of the forward and backward pass; trained tensors are float32 in any case."""
-    best_by: Literal["similarity", "visual", "ensemble"] = "similarity"
-    """The reading whose validation top-1 chooses the best checkpoint."""
+    best_by: Literal["similarity", "visual", "ensemble"] | None = None
+    """The reading whose validation top-1 chooses the best checkpoint; none: similarity (visual for a linear probe)."""
 
     @property
     def peak_lr(self) -> float:
@@ -315,13 +359,39 @@ class RunConfig(Settings):
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()
 
+    @property
+    def loss_weights(self) -> dict[str, float]:
+        """The weight of each term: as `loss` says where the method has the term, else 0."""
+        weights = {
+            "contrastive": self.loss.contrastive,
+            "cross_modal": self.loss.cross_modal,
+            "visual": self.loss.visual,
+            "mlm": self.loss.mlm_weight,
+        }
+        return {term: weight if term in METHOD_TERMS[self.model.method] else 0.0 for term, weight in weights.items()}
+
     @model_validator(mode="after")
-    def _reading_is_trained(self) -> Self:
+    def _terms_of_the_method(self) -> Self:
+        method, weights = self.model.method, self.loss_weights
+        for term in sorted(self.loss.model_fields_set & set(weights)):
+            need(
+                term in METHOD_TERMS[method] or getattr(self.loss, term) == 0,
+                f"loss.{term} has a weight, but the method {method} has no such term; leave it out",
+            )
         need(
-            self.train.best_by == "similarity" or self.loss.visual > 0,
-            f"train.best_by is {self.train.best_by}, but loss.visual is 0, so there is no visual head; use similarity",
+            method == "frozen" or any(weights.values()),
+            f"no loss term of the method {method} has a weight; give {' or '.join(METHOD_TERMS[method])} one",
+        )
+        need(
+            self.best_by == "similarity" or weights["visual"] > 0,
+            f"train.best_by is {self.best_by}, but loss.visual is 0 or the method has no visual head; use similarity",
         )
         return self
+
+    @property
+    def best_by(self) -> Literal["similarity", "visual", "ensemble"]:
+        """The reading that chooses the best checkpoint."""
+        return self.train.best_by or ("visual" if self.model.method == "linear-probe" else "similarity")
 
 
 def checked(kind: type[Model], values: Mapping[str, Any], *, where: str) -> Model:

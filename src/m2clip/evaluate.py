@@ -25,7 +25,7 @@ from m2clip.data.prompts import class_texts
 from m2clip.errors import ConfigError, M2CLIPError, VideoError
 from m2clip.losses import SIMILARITY_SCALE
 from m2clip.model.info import ModelInfo
-from m2clip.model.m2clip import M2CLIP
+from m2clip.model.video_clip import VideoCLIP
 from m2clip.report import Metrics, accuracy_table, measure, write_evaluation
 from m2clip.scoring import Reading, class_embeddings, fuse_views, scores
 
@@ -87,7 +87,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: M2CLIP,
+    model: VideoCLIP,
     manifest: Manifest,
     *,
     protocol: Protocol = "supervised",
@@ -207,7 +207,7 @@ class _Run:
     @torch.inference_mode()
     def score(
         self,
-        model: M2CLIP,
+        model: VideoCLIP,
         *,
         batch_size: int,
         workers: int,
@@ -236,7 +236,7 @@ class _Run:
         finally:
             model.train(was_training)
 
-    def _fill(self, model: M2CLIP, batch: Batch) -> None:
+    def _fill(self, model: VideoCLIP, batch: Batch) -> None:
         rows = batch.indices.to(self.device)
         views: dict[Reading, list[Tensor]] = {reading: [] for reading in self.tables}
         for clips in batch.clips.unbind(1):  # one view at a time: a batch of many views would not fit into memory
@@ -282,7 +282,7 @@ def everywhere(bad: Sequence[BadFile]) -> list[BadFile]:
 
 
 def _texts_and_columns(
-    model: M2CLIP, manifest: Manifest, protocol: str
+    model: VideoCLIP, manifest: Manifest, protocol: str
 ) -> tuple[Sequence[Sequence[str]], list[int] | None]:
     """The texts of each class, and for each class its column in the visual head (None: the head is not read)."""
     info, names = model.info, manifest.class_names

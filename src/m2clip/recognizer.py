@@ -19,7 +19,7 @@ from m2clip.data.sampling import frames_between, test_indices
 from m2clip.data.transforms import test_clip
 from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError
-from m2clip.model.m2clip import M2CLIP, VideoFeatures
+from m2clip.model.video_clip import VideoCLIP, VideoFeatures
 from m2clip.scoring import Prediction, Reading, class_embeddings, fuse_views, scores, top_predictions
 
 Labels = Sequence[str] | Mapping[str, str | Sequence[str]]
@@ -74,7 +74,7 @@ class Window:
 class Recognizer:
     """Recognises actions with a model that stays loaded; class texts are encoded once for a set of labels.
 
-    `model`: an M2CLIP, the path or hub id ("hf-hub:owner/name") of a checkpoint, or the name of a backbone: "builtin" (it
+    `model`: a model, the path or hub id ("hf-hub:owner/name") of a checkpoint, or the name of a backbone: "builtin" (it
     knows coloured shapes, not the world), or "ViT-B-16" and the like with OpenAI's weights and fresh adapters. `weights`:
     the CLIP's file, where it is not found by itself. `frames` None: as trained. A path or name runs on the GPU if there is
     one and `device` is None; a given model stays where it is. Frames, stride, size, mean, std and template are the model's.
@@ -82,7 +82,7 @@ class Recognizer:
 
     def __init__(
         self,
-        model: M2CLIP | str | Path,
+        model: VideoCLIP | str | Path,
         *,
         weights: str | Path | None = None,
         frames: int | None = None,
@@ -90,7 +90,7 @@ class Recognizer:
         views_spatial: int = 1,
         device: str | torch.device | None = None,
     ) -> None:
-        if not isinstance(model, M2CLIP):
+        if not isinstance(model, VideoCLIP):
             model = find_model(model, weights=weights)
             model = model.to(find_device(device))
         elif device is not None:
@@ -237,7 +237,7 @@ class Recognizer:
         ]
 
 
-def find_model(name: str | Path, *, weights: str | Path | None = None) -> M2CLIP:
+def find_model(name: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:
     """A checkpoint's path or hub id, or a backbone's name -> the model."""
     if isinstance(name, str) and name in BACKBONES and not Path(name).is_file():
         return create(name, weights=weights or (None if name == "builtin" else "openai"))

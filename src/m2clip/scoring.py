@@ -16,7 +16,7 @@ from m2clip.errors import ConfigError
 from m2clip.losses import SIMILARITY_SCALE
 
 if TYPE_CHECKING:
-    from m2clip.model.m2clip import M2CLIP
+    from m2clip.model.video_clip import VideoCLIP
 
 TEXTS_PER_BATCH = 128
 
@@ -60,7 +60,7 @@ class Scores:
 
 
 @torch.inference_mode()
-def class_embeddings(model: "M2CLIP", texts: Sequence[Sequence[str]]) -> Tensor:
+def class_embeddings(model: "VideoCLIP", texts: Sequence[Sequence[str]]) -> Tensor:
     """K classes with one or more texts each -> float32 [K, D] of unit norm, on the model's device.
 
     A class is the mean of the unit embeddings of its texts, brought back to unit norm. The model is read in evaluation
@@ -70,7 +70,7 @@ def class_embeddings(model: "M2CLIP", texts: Sequence[Sequence[str]]) -> Tensor:
         raise ConfigError("every class needs at least one text; name at least one class")
     flat = [text for of_class in texts for text in of_class]
     # Attention is causal: cutting the padding behind the longest text changes nothing but the time it takes.
-    context_length = model.info.sizes.context_length
+    context_length = model.text_length
     tokens = get_tokenizer()(flat, context_length=context_length, pad_to_longest=True)  # [all texts, L]
     device = next(model.parameters()).device
     training = model.training

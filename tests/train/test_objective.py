@@ -13,7 +13,7 @@ import torch
 SCRIPT = """
 import sys
 import torch
-from m2clip.config import LossConfig
+from m2clip.config import RunConfig
 from m2clip.data.dataset import Batch
 from m2clip.train.objective import Objective, Step, finite_means
 from m2clip.train.preparation import start_fabric
@@ -30,7 +30,7 @@ model.visual_head.dropout.p = 0.0  # it draws other numbers in each process
 clips, labels = torch.randn(6, 1, 3, 3, 32, 32), torch.tensor([0, 1, 1, 2, 0, 1])
 optimizer = torch.optim.SGD(list(model.trained_parameters().values()), lr=0.0)
 module, _ = fabric.setup(Step(model), optimizer)
-objective = Objective(model, config=LossConfig(), seed=3, largest=-(-6 // ranks), device=fabric.device)
+objective = Objective(model, config=RunConfig(out="unused", train={"seed": 3}), largest=-(-6 // ranks), device=fabric.device)
 results = []
 for chosen in ([0, 1, 2, 3, 4, 5], [1, 3, 4, 0, 2], [2], [], [5, 0]):  # even, uneven, one process empty, nothing at all
     own = torch.tensor(chosen[rank::ranks], dtype=torch.int64)

@@ -21,7 +21,7 @@ from m2clip.data.sampling import test_indices
 from m2clip.data.video import Video
 from m2clip.errors import ConfigError
 from m2clip.evaluate import Evaluation, evaluate
-from m2clip.model.m2clip import M2CLIP
+from m2clip.model.video_clip import VideoCLIP
 from m2clip.recognizer import Recognizer
 from m2clip.report import Picture, Section, Table, page, write_json
 from m2clip.report.figures import available, confusion_figure
@@ -102,11 +102,11 @@ def _config(out: Path, *, seed: int) -> RunConfig:
     return checked(RunConfig, values, where="demo")
 
 
-def _frozen(config: RunConfig, base: Manifest) -> M2CLIP:
+def _frozen(config: RunConfig, base: Manifest) -> VideoCLIP:
     return create("builtin", class_names=base.class_names, frames=config.data.frames, template=config.model.template)
 
 
-def _evaluate(model: M2CLIP, manifest: Manifest, *, supervised: bool) -> Evaluation:
+def _evaluate(model: VideoCLIP, manifest: Manifest, *, supervised: bool) -> Evaluation:
     return evaluate(model, manifest, protocol="supervised" if supervised else "zero-shot", batch_size=32)
 
 
@@ -132,7 +132,7 @@ class _Example:
     predictions: Mapping[str, list[Prediction]]
 
 
-def _example(models: Mapping[str, M2CLIP], novel: Manifest, result: Evaluation) -> _Example:
+def _example(models: Mapping[str, VideoCLIP], novel: Manifest, result: Evaluation) -> _Example:
     """The first novel test video of the class that is told best: a picture of the method at work, not a claim."""
     best = best_told(result.metrics["similarity"].confusion)
     sample = next(sample for sample in novel.samples if sample.label == best)

@@ -14,12 +14,13 @@ from m2clip.builtin.weights import WEIGHTS as TINY_CLIP
 from m2clip.builtin.weights import load_tiny_clip
 from m2clip.checkpoint.files import CHECKPOINT_NAME, clip_from_hub, from_hub, read_tensors, sha256
 from m2clip.checkpoint.layouts import clip_state, infer_sizes, listed, need_same, recognise
-from m2clip.config import BACKBONES, BackboneConfig, ModelConfig, checked
+from m2clip.config import BACKBONES, METHOD_TERMS, BackboneConfig, ModelConfig, checked
 from m2clip.data.prompts import class_texts, mlm_words
 from m2clip.errors import CheckpointError
 from m2clip.model.clip import CLIP
-from m2clip.model.info import AdapterLayout, ModelInfo, WeightSource, first_fault
-from m2clip.model.m2clip import FORMAT_VERSION, M2CLIP
+from m2clip.model.info import AdapterLayout, ModelInfo, RivalLayout, WeightSource, first_fault
+from m2clip.model.methods import METHODS
+from m2clip.model.video_clip import FORMAT_VERSION, VideoCLIP
 
 OPENAI_HUB = {
     "ViT-B-32": "openai/clip-vit-base-patch32",
@@ -41,6 +42,7 @@ def create(
     frames: int = 8,
     stride_frames: int = 0,
     image_size: int | None = None,
+    method: str = "m2clip",
     ted: str = "both",
     ted_positions: Sequence[str] = ("pre_mlp",),
     ted_layers: Sequence[int] | None = None,
@@ -48,18 +50,22 @@ def create(
     text_adapter_layers: int = 1,
     text_adapter_width: int | None = None,
     output_temporal: bool | None = None,
+    adapter_width: int | None = None,
+    prompt_tokens: int | None = None,
     template: str = "A video of {}",
+    more_templates: Sequence[str] = (),
     visual_head: bool = True,
     masked_words: bool = True,
     quick_gelu: bool | None = None,
-) -> M2CLIP:
+) -> VideoCLIP:
     """A frozen CLIP with fresh adapters: its scores are CLIP's. In eval mode, on the CPU, float32.
 
     `backbone`: a name of `config.BACKBONES` or sizes. `weights`: None (random; the shipped weights for "builtin"), "openai", a hub
     id ("owner/name") or a path to OpenAI's, open_clip's or Hugging Face's file. `class_names`: the K classes to train; without them
     there is neither a visual nor a masked-word head. `further_texts`: for each class, texts beside the template's. `image_size`:
     another input size, pixels; positions are interpolated. `ted*`, `text_adapter*`, `output_temporal`: which adapters, see
-    `config.ModelConfig`. `quick_gelu`: overrides the activation where a file does not say which it was trained with.
+    `config.ModelConfig`. `method`, `adapter_width`, `prompt_tokens`: a rival instead of M2-CLIP. `quick_gelu`: overrides
+    the activation where a file does not say which it was trained with.
 
     Raises ConfigError for settings that do not fit and CheckpointError for weights that cannot be used, one sentence each.
     """
@@ -69,6 +75,7 @@ def create(
             "backbone": dict(backbone) if isinstance(backbone, Mapping) else backbone,
             "weights": None if weights is None else str(weights),
             "image_size": image_size,
+            "method": method,
             "ted": ted,
             "ted_positions": tuple(ted_positions),
             "ted_layers": None if ted_layers is None else tuple(ted_layers),
@@ -76,7 +83,10 @@ def create(
             "text_adapter_layers": text_adapter_layers,
             "text_adapter_width": text_adapter_width,
             "output_temporal": output_temporal,
+            "adapter_width": adapter_width,
+            "prompt_tokens": prompt_tokens,
             "template": template,
+            "more_templates": tuple(more_templates),
         },
         where="create",
     )
@@ -92,20 +102,25 @@ def create(
         backbone=name,
         sizes=sizes,
         weights=source,
-        layout=_layout(config, sizes),
+        method=config.method,
+        layout=_layout(config, sizes) if config.method == "m2clip" else AdapterLayout(ted="off"),
+        rival=_rival(config, sizes),
         image_size=image_size or sizes.image_size,
         frames=frames,
         stride_frames=stride_frames,
         template=template,
+        more_templates=config.more_templates,
         class_names=names,
-        texts=class_texts(names, template=template, further=further_texts) if names else (),
-        words=mlm_words(names, template) if names and masked_words else (),
+        texts=class_texts(names, template=template, more_templates=more_templates, further=further_texts)
+        if names
+        else (),
+        words=mlm_words(names, template) if names and masked_words and "mlm" in METHOD_TERMS[config.method] else (),
     )
-    model = M2CLIP(_clip(sizes, state), info=info, visual_head=visual_head)
-    return model.eval()
+    head = visual_head and "visual" in METHOD_TERMS[config.method]
+    return METHODS[config.method](_clip(sizes, state), info=info, visual_head=head).eval()
 
 
-def load(path: str | Path, *, weights: str | Path | None = None) -> M2CLIP:
+def load(path: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:
     """Load a checkpoint of ours from a path or the hub ("hf-hub:owner/name"), in eval mode, on the CPU, float32.
 
     The frozen CLIP comes from the checkpoint itself where it holds it, else from where it says (or from `weights`, if the file has
@@ -135,7 +150,7 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> M2CLIP:
         state = found
     visual_head = "visual_head.linear.weight" in rest
     _same_layout(file.tensors, info, visual_head=visual_head, whole=bool(own_clip), where=path)
-    model = M2CLIP(_clip(info.sizes, state), info=info, visual_head=visual_head)
+    model = METHODS[info.method](_clip(info.sizes, state), info=info, visual_head=visual_head)
     model.load_state_dict(rest, strict=False)  # the keys are known to be right, and the CLIP is there already
     return model.eval()
 
@@ -143,7 +158,7 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> M2CLIP:
 def _same_layout(tensors: State, info: ModelInfo, *, visual_head: bool, whole: bool, where: str | Path) -> None:
     """CheckpointError where the tensors of a checkpoint are not those that its header describes."""
     with torch.device("meta"):  # a header that claims absurd sizes costs no memory
-        model = M2CLIP(CLIP(**info.sizes.towers()), info=info, visual_head=visual_head)
+        model = METHODS[info.method](CLIP(**info.sizes.towers()), info=info, visual_head=visual_head)
     expected = model.state_dict() if whole else model.trained_parameters()
     need_same(expected, tensors, complaint=f"{where} does not fit the layout that its header describes")
     odd = sorted(key for key, value in tensors.items() if not value.is_floating_point())
@@ -246,6 +261,14 @@ def _layout(config: ModelConfig, sizes: BackboneConfig) -> AdapterLayout:
         text=tuple(range(sizes.text_layers - config.text_adapter_layers, sizes.text_layers)),
         text_width=config.text_adapter_width or sizes.text_width * 3 // 4,
         output_temporal_width=sizes.embed_dim // 2 if output_temporal else 0,
+    )
+
+
+def _rival(config: ModelConfig, sizes: BackboneConfig) -> RivalLayout:
+    shares = {"st-adapter": sizes.vision_width // 2, "aim": sizes.vision_width // 4}
+    return RivalLayout(
+        width=config.adapter_width or shares.get(config.method, 0),
+        prompt_tokens=config.prompt_tokens or (16 if config.method == "text-prompts" else 0),
     )
 
 

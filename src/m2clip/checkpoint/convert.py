@@ -10,7 +10,7 @@ from m2clip.checkpoint.files import read_tensors
 from m2clip.checkpoint.layouts import clip_state, infer_sizes
 from m2clip.checkpoint.reference import from_reference
 from m2clip.config import BACKBONES, BackboneConfig
-from m2clip.model.m2clip import M2CLIP
+from m2clip.model.video_clip import VideoCLIP
 
 
 def convert(
@@ -23,7 +23,7 @@ def convert(
     frames: int = 8,
     stride_frames: int = 0,
     quick_gelu: bool | None = None,
-) -> M2CLIP:
+) -> VideoCLIP:
     """Read `source`, write `out` with all weights inside, and return the model.
 
     `source` holds either the reference implementation's tensors (then `clip_weights` is needed if only the trained ones are there,
@@ -31,7 +31,7 @@ def convert(
     """
     tensors = read_tensors(source).tensors
     if any("adapter" in key for key in tensors):
-        model = from_reference(
+        model: VideoCLIP = from_reference(
             tensors,
             clip_weights=None if clip_weights is None else read_tensors(clip_weights).tensors,
             class_names=class_names,

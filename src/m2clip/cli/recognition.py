@@ -25,7 +25,7 @@ from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.errors import VideoError
 
 if TYPE_CHECKING:
-    from m2clip.model.m2clip import M2CLIP
+    from m2clip.model.video_clip import VideoCLIP
     from m2clip.recognizer import Labels, Recognizer
 
 
@@ -171,7 +171,7 @@ def _for_each(
     return results, code
 
 
-def _labels(model: "M2CLIP", names: list[str] | None, file: Path | None) -> "Labels | None":
+def _labels(model: "VideoCLIP", names: list[str] | None, file: Path | None) -> "Labels | None":
     """What the user asks for; a file with further texts gives a mapping from names to texts."""
     if names is not None and file is not None:
         raise typer.BadParameter("give --labels or --labels-file, not both", param_hint="--labels")

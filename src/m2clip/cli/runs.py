@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from m2clip.data.manifest import Manifest
-    from m2clip.model.m2clip import M2CLIP
+    from m2clip.model.video_clip import VideoCLIP
 
 
 def demo(
@@ -134,7 +134,7 @@ def _process_group(name: str | None) -> Iterator[tuple["torch.device", bool]]:
         dist.destroy_process_group()
 
 
-def _manifest(model: "M2CLIP", data: Path, *, classes: Path | None, root: Path | None, protocol: str) -> "Manifest":
+def _manifest(model: "VideoCLIP", data: Path, *, classes: Path | None, root: Path | None, protocol: str) -> "Manifest":
     """Labels mean the classes of the file given, else the checkpoint's (supervised), else what the data itself names."""
     from m2clip.data.manifest import ClassTable, read_manifest
 

@@ -29,14 +29,18 @@ _NO_ACTION = {
 
 
 def class_texts(
-    names: Sequence[str], *, template: str, further: Sequence[Sequence[str]] = ()
+    names: Sequence[str],
+    *,
+    template: str,
+    more_templates: Sequence[str] = (),
+    further: Sequence[Sequence[str]] = (),
 ) -> tuple[tuple[str, ...], ...]:
-    """Return the texts of each class: its name in the template first, then its further texts as they are.
+    """Return the texts of each class: its name in the template, then in the other templates, then its further texts as they are.
 
-    `template` holds exactly one {} and no other brace; names may hold anything. `further` is empty or has one (possibly
+    A template holds exactly one {} and no other brace; names may hold anything. `further` is empty or has one (possibly
     empty) sequence a class. Raises ConfigError.
     """
-    before, after = _template_ends(template)
+    ends = [_template_ends(one) for one in (template, *more_templates)]
     if further and len(further) != len(names):
         raise ConfigError(
             f"further texts are given for {len(further)} classes of {len(names)}: give one sequence a class"
@@ -45,7 +49,9 @@ def class_texts(
         if not name.strip():
             raise ConfigError(f"the name of class {index} is empty: name the class")
     rest = further or [()] * len(names)
-    return tuple((before + name + after, *texts) for name, texts in zip(names, rest, strict=True))
+    return tuple(
+        (*(before + name + after for before, after in ends), *texts) for name, texts in zip(names, rest, strict=True)
+    )
 
 
 def mlm_words(names: Sequence[str], template: str) -> tuple[str, ...]:

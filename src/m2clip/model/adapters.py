@@ -19,6 +19,16 @@ def _projection(inputs: int, outputs: int) -> nn.Linear:
     return linear
 
 
+class Residual(nn.Module):
+    """An adapter whose residual can be weakened at run time: at `strength` 1 it is as trained, at 0 it is not there."""
+
+    strength: float = 1.0
+
+    def weakened(self, residual: Tensor) -> Tensor:
+        """The residual times the strength; at 1 the very same tensor."""
+        return residual if self.strength == 1.0 else self.strength * residual
+
+
 class TemporalConvolution(nn.Module):
     """Depthwise convolution in time, kernel 3, zero padding: [B, T, N, A] -> the same shape. Starts at zero.
 
@@ -88,7 +98,7 @@ class Difference(nn.Module):
         return self.up(hidden.reshape(*patches.shape[:3], -1))
 
 
-class TEDAdapter(nn.Module):
+class TEDAdapter(Residual):
     """x + TE(x) + pad(TD(x)); `branches` leaves one of the two out (an ablation). pad: nothing is added to the class token."""
 
     def __init__(self, width: int, *, bottleneck: int, branches: Branches = "both") -> None:
@@ -100,9 +110,9 @@ class TEDAdapter(nn.Module):
         """Tokens [B, T, N, C] with the class token first and N = 1 + h*w for grid (h, w) -> [B, T, N, C]."""
         out = x
         if self.enhancement is not None:
-            out = out + self.enhancement(x)
+            out = out + self.weakened(self.enhancement(x))
         if self.difference is not None:
-            out = out + F.pad(self.difference(x[:, :, 1:], grid), (0, 0, 1, 0))
+            out = out + F.pad(self.weakened(self.difference(x[:, :, 1:], grid)), (0, 0, 1, 0))
         return out
 
     def class_tokens(self, x: Tensor) -> Tensor:
@@ -111,13 +121,13 @@ class TEDAdapter(nn.Module):
         The difference branch is not run. Its parameters stay in the graph with a gradient of zero, which is what `forward`
         would give them, so that each trained tensor has a gradient (distributed training counts on it).
         """
-        out = x if self.enhancement is None else x + self.enhancement(x)
+        out = x if self.enhancement is None else x + self.weakened(self.enhancement(x))
         if self.difference is not None and torch.is_grad_enabled():
             out = out + 0.0 * torch.stack([p.sum() for p in self.difference.parameters()]).sum().to(out.dtype)
         return out
 
 
-class TextAdapter(nn.Module):
+class TextAdapter(Residual):
     """x + Up(GELU(Down(x))) with exact GELU. Up starts at zero, so a fresh adapter changes nothing to the last bit."""
 
     def __init__(self, width: int, *, bottleneck: int) -> None:
@@ -129,10 +139,10 @@ class TextAdapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[K, L, C] -> [K, L, C]."""
-        return x + self.up(F.gelu(self.down(x)))
+        return x + self.weakened(self.up(F.gelu(self.down(x))))
 
 
-class OutputTemporalAdapter(nn.Module):
+class OutputTemporalAdapter(Residual):
     """f + Up(DWConv_time(Down(f))) on the frame embeddings; bottleneck D/2 in the paper's models."""
 
     def __init__(self, embed_dim: int, *, bottleneck: int) -> None:
@@ -141,4 +151,4 @@ class OutputTemporalAdapter(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frame embeddings [B, T, D] -> [B, T, D]."""
-        return frames + self.enhancement(frames.unsqueeze(2)).squeeze(2)
+        return frames + self.weakened(self.enhancement(frames.unsqueeze(2)).squeeze(2))

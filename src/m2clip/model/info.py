@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from m2clip.config import BackboneConfig
+from m2clip.config import BackboneConfig, Method
 from m2clip.config_file import need
 from m2clip.errors import ConfigError
 
@@ -44,6 +44,15 @@ class AdapterLayout(_Record):
     """Bottleneck channels of the output temporal adapter; 0: there is none."""
 
 
+class RivalLayout(_Record):
+    """What the rivals of M2-CLIP add to CLIP (`model/rivals`). A size that a method has no use for is 0."""
+
+    width: Width = 0
+    """Bottleneck channels of the adapters of ST-Adapter or AIM."""
+    prompt_tokens: Annotated[int, Field(ge=0, le=2**10)] = 0
+    """Learned context vectors in front of a class name."""
+
+
 class ModelInfo(_Record):
     """The record of a model. A change gives a new record: `info.model_copy(update=...)`."""
 
@@ -53,8 +62,14 @@ class ModelInfo(_Record):
     """Sizes, activation and pixel statistics of the CLIP."""
     weights: WeightSource = WeightSource()
     """Source of the frozen weights."""
+    method: Method = "m2clip"
+    """What is trained, and how."""
     layout: AdapterLayout = AdapterLayout()
-    """The adapters."""
+    """The adapters of M2-CLIP; a rival has none of them."""
+    rival: RivalLayout = RivalLayout()
+    """What a rival has instead."""
+    strength: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of each adapter's residual that is added, unless told otherwise: 1 fully adapted, 0 the frozen CLIP."""
     image_size: Annotated[int, Field(ge=1, le=2048)]
     """Side of the square input, pixels; other than `sizes.image_size`: positions are interpolated."""
     frames: Annotated[int, Field(ge=1, le=1024)] = 8
@@ -63,6 +78,8 @@ class ModelInfo(_Record):
     """Gap between a clip's frames, in frames of the video; 0: uniform segments over the whole video."""
     template: str = "A video of {}"
     """The sentence that class names are put into."""
+    more_templates: tuple[str, ...] = ()
+    """Further sentences; the embedding of a class is the mean over all its texts."""
     class_names: tuple[str, ...] = ()
     """The K trained classes, in the order of the visual head."""
     texts: tuple[tuple[str, ...], ...] = ()
@@ -76,6 +93,7 @@ class ModelInfo(_Record):
     def _parts_fit(self) -> Self:
         """A header may come from a stranger: what it claims is checked before anything is built by it."""
         layout, sizes, names = self.layout, self.sizes, self.class_names
+        need(self.rival.prompt_tokens + 3 <= sizes.context_length, "the learned prompt leaves no room for a class name")
         need(self.image_size % sizes.patch_size == 0, "image_size is no multiple of the patch size")
         for name, blocks, count in (
             ("pre_mlp", layout.pre_mlp, sizes.vision_layers),

@@ -33,6 +33,10 @@ class TextAdapters(nn.Module):
         self.pre_mlp = nn.ModuleDict({str(layer): adapter for layer, adapter in pre_mlp.items()})
 
 
+NO_VISION_ADAPTERS = VisionAdapters(pre_attention={}, pre_mlp={}, output_temporal=None)
+NO_TEXT_ADAPTERS = TextAdapters({})
+
+
 def encode_frames(tower: VisionTower, adapters: VisionAdapters, clips: Tensor) -> tuple[Tensor, Tensor]:
     """Clips [B, T, 3, H, W] (normalised) -> frame embeddings [B, T, D] and the last block's class tokens [B, T, C].
 

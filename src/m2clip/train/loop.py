@@ -20,7 +20,7 @@ from m2clip.data.dataset import BadFile, BadFiles, Batch, VideoDataset, make_loa
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError, VideoError
 from m2clip.evaluate import Evaluation, evaluate, everywhere
-from m2clip.model.m2clip import M2CLIP
+from m2clip.model.video_clip import VideoCLIP
 from m2clip.report.files import results_folder
 from m2clip.train.display import Display
 from m2clip.train.log import RunLog
@@ -99,7 +99,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     if state is not None:
         optimizer.load_state_dict(state.optimizer)  # after the model has moved to its device: the state follows it
     largest = -(-options.batch_size // (options.accumulate * ranks))  # videos of one process in one part of a step
-    objective = Objective(model, config=config.loss, seed=options.seed, largest=largest, device=fabric.device)
+    objective = Objective(model, config=config, largest=largest, device=fabric.device)
 
     steps_an_epoch = len(loader) // options.accumulate
     warmup_steps, all_steps = steps_an_epoch * options.warmup_epochs, steps_an_epoch * options.epochs
@@ -186,7 +186,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
             if validation is not None:
                 record["validation"] = _validate(fabric, model, validation, config=config, tell=bad_files.tell_once)
                 model.info = model.info.model_copy(update={"training": record})
-            top1 = record.get("validation", {}).get(options.best_by)
+            top1 = record.get("validation", {}).get(config.best_by)
             is_best = top1 is None or top1 >= (best.get("top1") or 0.0)  # of equals, the one trained longer
             if is_best:
                 best = {"epoch": epoch + 1, "top1": top1}
@@ -243,7 +243,7 @@ def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 
 
 def _validate(
-    fabric: "Fabric", model: M2CLIP, videos: Manifest, *, config: RunConfig, tell: Callable[[str], None]
+    fabric: "Fabric", model: VideoCLIP, videos: Manifest, *, config: RunConfig, tell: Callable[[str], None]
 ) -> dict[str, float]:
     """Top-1 of each reading, one view a video."""
     with fabric.autocast():

@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m2clip import losses
-from m2clip.config import LossConfig
+from m2clip.config import RunConfig
 from m2clip.data.dataset import Batch
 from m2clip.data.prompts import NOT_A_TARGET, MaskedTexts, Masker
 from m2clip.data.tokenizer import get_tokenizer
 from m2clip.errors import M2CLIPError
-from m2clip.model.m2clip import M2CLIP
+from m2clip.model.video_clip import VideoCLIP
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -37,7 +37,7 @@ class Step(nn.Module):
     It returns a plain tuple, since these wrappers look for tensors in tuples but refuse frozen dataclasses.
     """
 
-    def __init__(self, model: M2CLIP) -> None:
+    def __init__(self, model: VideoCLIP) -> None:
         super().__init__()
         self.model = model
 
@@ -57,27 +57,22 @@ class Objective:
     `largest` is the most videos that one process can have in a batch.
     """
 
-    def __init__(self, model: M2CLIP, *, config: LossConfig, seed: int, largest: int, device: torch.device) -> None:
+    def __init__(self, model: VideoCLIP, *, config: RunConfig, largest: int, device: torch.device) -> None:
         self._texts = [texts[0] for texts in model.info.texts]
-        self._logit_scale = model.clip.logit_scale
-        self._config, self._seed, self._largest, self._device = config, seed, largest, device
-        self._weights = {
-            "contrastive": config.contrastive,
-            "cross_modal": config.cross_modal,
-            "visual": config.visual,
-            "mlm": config.mlm_weight,
-        }
+        self._model = model
+        self._config, self._seed, self._largest, self._device = config.loss, config.train.seed, largest, device
+        self._weights = config.loss_weights
         tokenizer = get_tokenizer()
         self._class_tokens: Tensor | None = None
-        if config.contrastive > 0 or config.cross_modal > 0:
-            length = model.info.sizes.context_length
+        if self._weights["contrastive"] > 0 or self._weights["cross_modal"] > 0:
+            length = model.text_length
             self._class_tokens = tokenizer(self._texts, context_length=length, pad_to_longest=True).to(device)
         self._masker: Masker | None = None
-        if config.mlm_weight > 0:
+        if self._weights["mlm"] > 0:
             self._masker = Masker(
                 model.info.words,
-                policy=config.mlm_policy,
-                rate=config.mlm_rate,
+                policy=config.loss.mlm_policy,
+                rate=config.loss.mlm_rate,
                 tokenizer=tokenizer,
                 template=model.info.template,
                 context_length=model.info.sizes.context_length,
@@ -101,20 +96,20 @@ class Objective:
         share = fabric.world_size * count / max(total, 1)
 
         terms: dict[str, Tensor | None] = {}
-        if self._config.contrastive > 0 and text is not None:
+        if self._weights["contrastive"] > 0 and text is not None:
             own = F.pad(embedding[:count], (0, 0, 0, self._largest - count))
             videos = gathered(fabric, own, sync_grads=True).flatten(0, 1)[there]
             terms["contrastive"] = (
-                losses.contrastive(videos, text[everyone[there]], everyone[there], logit_scale=self._logit_scale)
+                losses.contrastive(videos, text[everyone[there]], everyone[there], logit_scale=self._model.logit_scale)
                 if total
                 else nothing
             )
-        if self._config.cross_modal > 0 and text is not None:
+        if self._weights["cross_modal"] > 0 and text is not None:
             double = self._config.double_softmax
             terms["cross_modal"] = (
                 share * losses.cross_modal(embedding, text, labels, double_softmax=double) if count else nothing
             )
-        if self._config.visual > 0 and visual_logits is not None:
+        if self._weights["visual"] > 0 and visual_logits is not None:
             terms["visual"] = share * losses.visual(visual_logits, labels) if count else nothing
         if masked is not None and word_logits is not None:
             targets = masked.targets.to(self._device)

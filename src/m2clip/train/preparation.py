@@ -14,10 +14,10 @@ import numpy as np
 import torch
 
 from m2clip.checkpoint import create
-from m2clip.config import RunConfig
+from m2clip.config import METHOD_TERMS, RunConfig
 from m2clip.data.manifest import ClassTable, Manifest, check_splits, read_manifest
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
-from m2clip.model.m2clip import M2CLIP
+from m2clip.model.video_clip import VideoCLIP
 from m2clip.train.state import TrainingState
 
 if TYPE_CHECKING:
@@ -117,16 +117,18 @@ def _root(source: str, root: str | None) -> str | None:
     return None if Path(source).is_dir() else root  # the videos of a folder lie in it
 
 
-def build_model(config: RunConfig, training: Manifest) -> M2CLIP:
+def build_model(config: RunConfig, training: Manifest) -> VideoCLIP:
     """The model that the settings describe, with heads for the terms that have a weight."""
+    if not METHOD_TERMS[config.model.method]:
+        raise ConfigError(f"the method {config.model.method} trains nothing; evaluate its backbone as it is")
     return create(
         **config.model.model_dump(),
         class_names=training.class_names,
         further_texts=training.further_texts,
         frames=config.data.frames,
         stride_frames=config.data.stride_frames,
-        visual_head=config.loss.visual > 0,
-        masked_words=config.loss.mlm_weight > 0,
+        visual_head=config.loss_weights["visual"] > 0,
+        masked_words=config.loss_weights["mlm"] > 0,
     )
 
 
@@ -144,7 +146,7 @@ def doubts(config: RunConfig, training: Manifest, *others: Manifest | None) -> l
     return found
 
 
-def hashes(training: Manifest, model: M2CLIP) -> dict[str, str]:
+def hashes(training: Manifest, model: VideoCLIP) -> dict[str, str]:
     """SHA-256 of what a run stands on, for `TrainingState`."""
     return {
         "training list": training.sha256,
@@ -170,7 +172,7 @@ def read_state(config: RunConfig, path: Path) -> TrainingState:
     return state
 
 
-def restore(model: M2CLIP, state: TrainingState, *, training: Manifest, path: Path) -> None:
+def restore(model: VideoCLIP, state: TrainingState, *, training: Manifest, path: Path) -> None:
     """Put the trained tensors of a state into a model. Raises ConfigError or CheckpointError where they do not belong there."""
     for what, value in hashes(training, model).items():
         if state.hashes.get(what) != value:

@@ -1,0 +1,12 @@
+"""The methods by name: what a checkpoint and a configuration call them, and the class that each of them is."""
+
+from collections.abc import Mapping
+
+from m2clip.config import Method
+from m2clip.model.m2clip import M2CLIP
+from m2clip.model.video_clip import VideoCLIP
+
+METHODS: Mapping[Method, type[VideoCLIP]] = {
+    "m2clip": M2CLIP,
+    "frozen": VideoCLIP,
+}

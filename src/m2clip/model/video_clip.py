@@ -1,0 +1,216 @@
+"""What every method of adapting CLIP to video shares: a frozen CLIP, features of clips and texts, a record, a checkpoint."""
+
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save as serialized
+from torch import Tensor, nn
+
+from m2clip import __version__
+from m2clip.errors import ConfigError
+from m2clip.model.adapters import Residual
+from m2clip.model.clip import CLIP
+from m2clip.model.heads import VisualHead
+from m2clip.model.info import ModelInfo
+from m2clip.model.saving import replace_file
+from m2clip.model.towers import NO_TEXT_ADAPTERS, NO_VISION_ADAPTERS, encode_frames, encode_words
+
+FORMAT_VERSION = 2
+
+
+@dataclass(frozen=True)
+class VideoFeatures:
+    """What a batch of clips became."""
+
+    embedding: Tensor
+    """[B, D]: the mean of the frame embeddings, not normalised."""
+    frames: Tensor
+    """[B, T, D]: frame embeddings after the output temporal adapter."""
+    visual_logits: Tensor | None
+    """[B, K]: logits of the visual head; None for a model without one."""
+
+    def __post_init__(self) -> None:
+        batch, _, width = self.frames.shape
+        if self.embedding.shape != (batch, width) or (
+            self.visual_logits is not None and len(self.visual_logits) != batch
+        ):
+            raise ValueError(
+                f"features disagree: embedding {tuple(self.embedding.shape)}, frames {tuple(self.frames.shape)}"
+            )
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """What a batch of texts became."""
+
+    embedding: Tensor
+    """[K, D]: read at the end token, not normalised."""
+    hidden: Tensor
+    """[K, L, C]: hidden states after the last block, before the final LayerNorm."""
+
+    def __post_init__(self) -> None:
+        if len(self.embedding) != len(self.hidden) or self.hidden.ndim != 3:
+            raise ValueError(
+                f"features disagree: embedding {tuple(self.embedding.shape)}, hidden {tuple(self.hidden.shape)}"
+            )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one training step needs; parts that were not asked for are None."""
+
+    video: VideoFeatures
+    text: TextFeatures | None
+    mlm_logits: Tensor | None
+
+
+class VideoCLIP(nn.Module):
+    """A CLIP that reads clips of video. By itself it is the frozen CLIP, the mean of its frames; methods are its subclasses.
+
+    A method says what it trains (`trained_parts`) and replaces `encode_frames` and `encode_words` where it changes them.
+    `clip` is frozen. Build one with `m2clip.create` or `m2clip.load`.
+    """
+
+    def __init__(self, clip: CLIP, *, info: ModelInfo, visual_head: bool = False) -> None:
+        super().__init__()
+        self.info = info
+        self.clip = clip
+        self.clip.requires_grad_(False)
+        classes = len(info.class_names)
+        self._strength = 1.0
+        self.visual_head = VisualHead(info.sizes.vision_width, classes=classes) if classes and visual_head else None
+
+    @property
+    def strength(self) -> float:
+        """The share of each adapter's residual that is added: 1 fully adapted, 0 the frozen CLIP."""
+        return self._strength
+
+    def set_strength(self, strength: float) -> None:
+        """Weaken all adapters to `strength` in [0, 1] of what they learned, for video and text; the checkpoint stays as it is.
+
+        Raises ConfigError for a number outside, and for a method without adapters.
+        """
+        if not 0.0 <= strength <= 1.0:
+            raise ConfigError(f"the adapter strength is {strength:g}; it must be between 0 (the frozen CLIP) and 1")
+        adapters = [module for module in self.modules() if isinstance(module, Residual)]
+        if strength != 1.0 and not adapters:
+            raise ConfigError(
+                f"a model of the method {self.info.method} has no adapters to weaken; leave the strength at 1"
+            )
+        for adapter in adapters:
+            adapter.strength = strength
+        self._strength = strength
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """The logarithm of what the contrastive loss multiplies cosines by."""
+        return self.clip.logit_scale
+
+    @property
+    def text_length(self) -> int:
+        """The most tokens that a text may have, with start and end."""
+        return self.info.sizes.context_length
+
+    def encode_frames(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Clips [B, T, 3, H, W] -> frame embeddings [B, T, D] and what the visual head reads of each frame [B, T, C]."""
+        return encode_frames(self.clip.visual, NO_VISION_ADAPTERS, clips)
+
+    def encode_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Token ids [K, L] -> embeddings [K, D] and hidden states [K, L, C] after the last block."""
+        return encode_words(self.clip.text, NO_TEXT_ADAPTERS, tokens)
+
+    def head_features(self, class_tokens: Tensor) -> Tensor:
+        """Class tokens [B, T, C] -> what the visual head classifies [B, C]: their mean, through CLIP's final LayerNorm."""
+        return self.clip.visual.ln_post(class_tokens.mean(dim=1))
+
+    def encode_video(self, clips: Tensor) -> VideoFeatures:
+        """Clips [B, T, 3, H, W], normalised with the backbone's mean and std; any B, any T, any size from one patch on.
+
+        Another size than the model's interpolates the positions, with a warning. Raises ValueError on other shapes.
+        """
+        if clips.ndim != 5 or clips.shape[2] != 3 or clips.shape[1] < 1:
+            raise ValueError(
+                f"clips have shape {tuple(clips.shape)}; [B, T, 3, H, W] with at least one frame is needed"
+            )
+        size = self.info.image_size
+        if clips.shape[3:] != (size, size):
+            warnings.warn(
+                f"the model takes {size}x{size} pixels and gets {clips.shape[3]}x{clips.shape[4]}: "
+                "its position embeddings are interpolated",
+                stacklevel=2,
+            )
+        frames, class_tokens = self.encode_frames(clips)
+        logits = None if self.visual_head is None else self.visual_head(self.head_features(class_tokens))
+        return VideoFeatures(embedding=frames.mean(dim=1), frames=frames, visual_logits=logits)
+
+    def encode_text(self, tokens: Tensor) -> TextFeatures:
+        """Token ids [K, L], any L up to `text_length`, each row with its end token (the largest id)."""
+        embedding, hidden = self.encode_words(tokens)
+        return TextFeatures(embedding=embedding, hidden=hidden)
+
+    def mlm_logits(self, hidden: Tensor, frames: Tensor) -> Tensor:
+        """Word logits of masked texts; ValueError for a method or a model without words to predict."""
+        raise ValueError(f"the method {self.info.method} has no masked-word head")
+
+    def forward(
+        self, clips: Tensor, class_tokens: Tensor | None = None, masked_tokens: Tensor | None = None
+    ) -> Outputs:
+        """One call for a training step: clips [B, T, 3, H, W], class texts [K, L] and, for MLM, one masked text a clip [B, L]."""
+        video = self.encode_video(clips)
+        text = None if class_tokens is None else self.encode_text(class_tokens)
+        logits = None
+        if masked_tokens is not None:
+            logits = self.mlm_logits(self.encode_text(masked_tokens).hidden, video.frames)
+        return Outputs(video=video, text=text, mlm_logits=logits)
+
+    def trained_parts(self) -> dict[str, nn.Module]:
+        """The modules whose parameters, all of them, are trained; keyed by their attribute name."""
+        return {} if self.visual_head is None else {"visual_head": self.visual_head}
+
+    def text_parameters(self) -> Iterable[nn.Parameter]:
+        """Trained parameters that learn at the text adapters' rate."""
+        return ()
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """Trained parameters by their key in the model's state dict."""
+        return dict(self._trained())
+
+    def _trained(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for name, part in self.trained_parts().items():
+            yield from part.named_parameters(prefix=name)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """The trained tensors, detached: what a checkpoint holds."""
+        return {name: parameter.detach() for name, parameter in self._trained()}
+
+    def parameter_groups(self, *, lr: float, text_lr_scale: float, weight_decay: float) -> list[dict[str, Any]]:
+        """AdamW groups: `text_parameters` at `text_lr_scale` of the rate, no decay on biases and norms."""
+        text = {id(p) for p in self.text_parameters()}
+        groups: list[dict[str, Any]] = []
+        for is_text, rate in ((False, lr), (True, lr * text_lr_scale)):
+            for decays, decay in ((True, weight_decay), (False, 0.0)):
+                chosen = [p for _, p in self._trained() if (id(p) in text) == is_text and (p.ndim > 1) == decays]
+                if chosen:
+                    groups.append({"params": chosen, "lr": rate, "weight_decay": decay})
+        return groups
+
+    def save(self, path: str | Path, *, with_backbone: bool | None = None) -> Path:
+        """Write a checkpoint: the trained tensors, with `info` as JSON in the header. Written whole or not at all.
+
+        `with_backbone` None: the frozen weights go in only where no file holds them (random weights, or tensors given in memory).
+        Raises CheckpointError where the disk is full or refuses.
+        """
+        path = Path(path)
+        keep_all = self.info.weights.source is None if with_backbone is None else with_backbone
+        tensors = self.state_dict() if keep_all else self.trained_state()
+        header = {
+            "format": "m2clip",
+            "format_version": str(FORMAT_VERSION),
+            "code_version": __version__,
+            "info": self.info.model_dump_json(),
+        }
+        replace_file(path, serialized({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, header))
+        return path
