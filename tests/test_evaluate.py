@@ -234,3 +234,14 @@ def test_workers_change_nothing(folder: Path) -> None:
     alone = evaluate(trained_model(), read_manifest(folder))
     helped = evaluate(trained_model(), read_manifest(folder), workers=1)
     assert np.array_equal(alone.probabilities["ensemble"], helped.probabilities["ensemble"])
+
+
+def test_the_strength_stands_in_the_report(folder: Path) -> None:
+    model, manifest = trained_model(), read_manifest(folder)
+    result = evaluate(model, manifest)
+    assert result.document["protocol"]["strength"] == 1
+    assert "strength" not in result.summary()
+    model.set_strength(0.5)
+    result = evaluate(model, manifest)
+    assert result.document["protocol"]["strength"] == 0.5
+    assert "8 frames, adapter strength 0.5, 1x1 views" in result.summary()

@@ -244,3 +244,20 @@ def test_a_bad_video_is_an_error_that_names_it(tmp_path: Path) -> None:
         for call in (recognizer.embed, lambda video: recognizer.classify(video, LABELS)):
             with pytest.raises(VideoError, match=path.name):
                 call(path)
+
+
+def test_the_strength_goes_from_the_frozen_clip_to_the_model(video: Path) -> None:
+    model = trained_model(LABELS)
+    with torch.no_grad():
+        for parameter in model.trained_parameters().values():
+            parameter += 0.05
+    frozen = tiny_model(LABELS, method="frozen")
+    full = by_label(Recognizer(model).classify(video, ["walking", "running"]))
+    recognizer = Recognizer(model, strength=0)
+    assert np.array_equal(recognizer.embed(video), Recognizer(frozen).embed(video))
+    clip = by_label(Recognizer(frozen).classify(video, ["walking", "running"]))
+    assert by_label(recognizer.classify(video, ["walking", "running"])) == clip != full
+    model.set_strength(1)  # the texts that were kept belong to another strength
+    assert by_label(recognizer.classify(video, ["walking", "running"])) == full
+    with pytest.raises(ConfigError, match="must be between 0"):
+        Recognizer(model, strength=2)

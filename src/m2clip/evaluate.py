@@ -56,9 +56,10 @@ class Evaluation:
         trained = (
             "" if used["trained_frames"] in (None, used["frames"]) else f" (trained with {used['trained_frames']})"
         )
+        weakened = "" if used["strength"] == 1 else f", adapter strength {used['strength']:g}"
         return "\n".join(
             [
-                f"{used['name']}, {used['classes']} classes, {used['frames']} frames{trained}, "
+                f"{used['name']}, {used['classes']} classes, {used['frames']} frames{trained}{weakened}, "
                 f"{views['temporal']}x{views['spatial']} views: {data['scored']} of {data['listed']} videos scored, "
                 f"{data['missing']} missing, {data['bad']} bad",
                 *(
@@ -154,6 +155,7 @@ def evaluate(
         "mean": list(info.sizes.mean),
         "std": list(info.sizes.std),
         "similarity_scale": SIMILARITY_SCALE,
+        "strength": model.strength,
         "template": info.template,
         "classes": len(manifest.class_names),
         "classes_seen_in_training": len(set(manifest.class_names) & set(info.class_names)) if info.trained else 0,

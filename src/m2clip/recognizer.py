@@ -78,6 +78,7 @@ class Recognizer:
     knows coloured shapes, not the world), or "ViT-B-16" and the like with OpenAI's weights and fresh adapters. `weights`:
     the CLIP's file, where it is not found by itself. `frames` None: as trained. A path or name runs on the GPU if there is
     one and `device` is None; a given model stays where it is. Frames, stride, size, mean, std and template are the model's.
+    `strength` in [0, 1] weakens the adapters (of a given model, too): 0 is the frozen CLIP; None: as the model has it.
     """
 
     def __init__(
@@ -89,12 +90,15 @@ class Recognizer:
         views_temporal: int = 1,
         views_spatial: int = 1,
         device: str | torch.device | None = None,
+        strength: float | None = None,
     ) -> None:
         if not isinstance(model, VideoCLIP):
             model = find_model(model, weights=weights)
             model = model.to(find_device(device))
         elif device is not None:
             model = model.to(find_device(device))
+        if strength is not None:
+            model.set_strength(strength)
         self.model = model.eval()
         self.frames = model.info.frames if frames is None else frames
         self.views_temporal, self.views_spatial = views_temporal, views_spatial
@@ -168,7 +172,7 @@ class Recognizer:
             columns = order if info.trained and self.model.visual_head is not None else None
         else:
             texts = class_texts(names, template=info.template)
-        key = (names, texts)
+        key = (names, texts, self.model.strength)
         if self._prepared is None or self._prepared[0] != key:
             reading: Reading = "similarity" if columns is None else "ensemble"
             self._prepared = key, Classes(names, texts, reading, class_embeddings(self.model, texts), columns)

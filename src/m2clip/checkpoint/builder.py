@@ -16,7 +16,7 @@ from m2clip.checkpoint.files import CHECKPOINT_NAME, clip_from_hub, from_hub, re
 from m2clip.checkpoint.layouts import clip_state, infer_sizes, listed, need_same, recognise
 from m2clip.config import BACKBONES, METHOD_TERMS, BackboneConfig, ModelConfig, checked
 from m2clip.data.prompts import class_texts, mlm_words
-from m2clip.errors import CheckpointError
+from m2clip.errors import CheckpointError, ConfigError
 from m2clip.model.clip import CLIP
 from m2clip.model.info import AdapterLayout, ModelInfo, RivalLayout, WeightSource, first_fault
 from m2clip.model.methods import METHODS
@@ -123,6 +123,8 @@ def create(
 def load(path: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:
     """Load a checkpoint of ours from a path or the hub ("hf-hub:owner/name"), in eval mode, on the CPU, float32.
 
+    Its adapters act at the strength that the checkpoint names (1 unless it was tuned); `set_strength` changes it.
+
     The frozen CLIP comes from the checkpoint itself where it holds it, else from where it says (or from `weights`, if the file has
     moved); another file than the one trained on is refused by its hash. Raises CheckpointError, one sentence, listing keys that are
     missing or unexpected.
@@ -152,6 +154,10 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:
     _same_layout(file.tensors, info, visual_head=visual_head, whole=bool(own_clip), where=path)
     model = METHODS[info.method](_clip(info.sizes, state), info=info, visual_head=visual_head)
     model.load_state_dict(rest, strict=False)  # the keys are known to be right, and the CLIP is there already
+    try:
+        model.set_strength(info.strength)
+    except ConfigError as error:  # a header from elsewhere may ask this of a method that cannot do it
+        raise CheckpointError(f"{path}: {error}") from None
     return model.eval()
 
 

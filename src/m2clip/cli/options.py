@@ -40,6 +40,15 @@ Checkpoint = Annotated[
 Weights = Annotated[str | None, typer.Option("--weights", help="The CLIP's weight file, if it is not found by itself.")]
 Views = Annotated[str, typer.Option("--views", help="Temporal x spatial views of each video, as in 4x3.")]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, max=1024, help="Frames of a clip; default: as trained.")]
+Strength = Annotated[
+    float | None,
+    typer.Option(
+        "--strength",
+        min=0,
+        max=1,
+        help="Share of the adapters' effect, 0 (frozen CLIP) to 1; default: the checkpoint's.",
+    ),
+]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many labels to give.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

@@ -14,6 +14,7 @@ from m2clip.cli.options import (
     Json,
     LabelsFile,
     LabelsOption,
+    Strength,
     Top,
     Videos,
     Views,
@@ -38,12 +39,13 @@ def classify(
     top: Top = 5,
     views: Views = "1x1",
     frames: Frames = None,
+    strength: Strength = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Name the action in each video: the most probable of the labels (default: the checkpoint's own classes)."""
     names = split_labels(labels)
-    recognizer = _recognizer(checkpoint, weights=weights, views=views, frames=frames, device=device)
+    recognizer = _recognizer(checkpoint, weights=weights, views=views, frames=frames, strength=strength, device=device)
     chosen = _labels(recognizer.model, names, labels_file)
     classes = recognizer.prepare(chosen)
 
@@ -78,12 +80,13 @@ def timeline(
     weights: Weights = None,
     top: Top = 1,
     frames: Frames = None,
+    strength: Strength = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Say what a video shows when, window by window."""
     names = split_labels(labels)
-    recognizer = _recognizer(checkpoint, weights=weights, views="1x1", frames=frames, device=device)
+    recognizer = _recognizer(checkpoint, weights=weights, views="1x1", frames=frames, strength=strength, device=device)
     chosen = _labels(recognizer.model, names, labels_file)
     windows = recognizer.timeline(video, chosen, window_seconds, step_seconds, top)
     if json:
@@ -105,13 +108,14 @@ def embed(
     weights: Weights = None,
     views: Views = "1x1",
     frames: Frames = None,
+    strength: Strength = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Turn videos into embeddings of unit norm; say with --out or --json where they go."""
     if out is None and not json:
         raise typer.BadParameter("say where the embeddings go: --out FILE.npz, --json, or both", param_hint="--out")
-    recognizer = _recognizer(checkpoint, weights=weights, views=views, frames=frames, device=device)
+    recognizer = _recognizer(checkpoint, weights=weights, views=views, frames=frames, strength=strength, device=device)
     if out is not None:
         from m2clip.report.files import results_folder
 
@@ -125,7 +129,13 @@ def embed(
 
 
 def _recognizer(
-    checkpoint: str, *, weights: str | None, views: str, frames: int | None, device: str | None
+    checkpoint: str,
+    *,
+    weights: str | None,
+    views: str,
+    frames: int | None,
+    strength: float | None,
+    device: str | None,
 ) -> "Recognizer":
     temporal, spatial = view_counts(views)
     from m2clip.recognizer import Recognizer
@@ -133,7 +143,13 @@ def _recognizer(
     if checkpoint == "builtin":
         say("the builtin model knows coloured shapes, not the world; choose another with --checkpoint")
     recognizer = Recognizer(
-        checkpoint, weights=weights, frames=frames, views_temporal=temporal, views_spatial=spatial, device=device
+        checkpoint,
+        weights=weights,
+        frames=frames,
+        views_temporal=temporal,
+        views_spatial=spatial,
+        device=device,
+        strength=strength,
     )
     info = recognizer.model.info
     if info.trained and recognizer.frames != info.frames:
@@ -150,6 +166,7 @@ def _described(recognizer: "Recognizer", checkpoint: str) -> dict[str, Any]:
         "frames": recognizer.frames,
         "trained_frames": info.frames if info.trained else None,
         "stride_frames": info.stride_frames,
+        "strength": recognizer.model.strength,
         "views": {"temporal": recognizer.views_temporal, "spatial": recognizer.views_spatial},
     }
 

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from m2clip.cli.options import Classes, Device, Frames, Json, OnBadFile, Protocol, Root, Views, Weights, view_counts
+from m2clip.cli.options import (
+    Classes,
+    Device,
+    Frames,
+    Json,
+    OnBadFile,
+    Protocol,
+    Root,
+    Strength,
+    Views,
+    Weights,
+    view_counts,
+)
 from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.errors import ManifestError
 
@@ -65,6 +77,7 @@ def evaluate(
     ] = Protocol.supervised,
     views: Views = "1x1",
     frames: Frames = None,
+    strength: Strength = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Videos at a time.")] = 8,
     workers: Annotated[int, typer.Option("--workers", min=0, max=256, help="Processes that decode; 0: this one.")] = 0,
     on_bad_file: Annotated[
@@ -84,6 +97,8 @@ def evaluate(
 
         temporal, spatial = view_counts(views)
         model = find_model(checkpoint, weights=weights).to(own_device)
+        if strength is not None:
+            model.set_strength(strength)
         manifest = _manifest(model, data, classes=classes, root=root, protocol=protocol.value)
         if out is not None and is_first:
             results_folder(out)  # before the work, which would be lost
