@@ -12,7 +12,7 @@ from torch import Tensor, nn
 Branches = Literal["both", "enhancement", "difference"]
 
 
-def _projection(inputs: int, outputs: int) -> nn.Linear:
+def projection(inputs: int, outputs: int) -> nn.Linear:
     """A linear map with PyTorch's default weights and a zero bias (every adapter bias starts at zero)."""
     linear = nn.Linear(inputs, outputs)
     nn.init.zeros_(linear.bias)
@@ -68,9 +68,9 @@ class Enhancement(nn.Module):
 
     def __init__(self, width: int, bottleneck: int) -> None:
         super().__init__()
-        self.down = _projection(width, bottleneck)
+        self.down = projection(width, bottleneck)
         self.convolution = TemporalConvolution(bottleneck)
-        self.up = _projection(bottleneck, width)
+        self.up = projection(bottleneck, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, T, N, C] -> [B, T, N, C]."""
@@ -85,9 +85,9 @@ class Difference(nn.Module):
 
     def __init__(self, width: int, bottleneck: int) -> None:
         super().__init__()
-        self.down = _projection(width, bottleneck)
+        self.down = projection(width, bottleneck)
         self.convolution = SpatialConvolution(bottleneck)
-        self.up = _projection(bottleneck, width)
+        self.up = projection(bottleneck, width)
 
     def forward(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patch tokens [B, T, h*w, C] and their grid (h, w) -> [B, T, h*w, C]."""
@@ -132,7 +132,7 @@ class TextAdapter(Residual):
 
     def __init__(self, width: int, *, bottleneck: int) -> None:
         super().__init__()
-        self.down = _projection(width, bottleneck)
+        self.down = projection(width, bottleneck)
         self.up = nn.Linear(bottleneck, width)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)

@@ -134,8 +134,8 @@ class VisionTower(nn.Module):
         resized = F.interpolate(grid, size=(rows, columns), mode="bicubic", align_corners=False, antialias=True)
         return torch.cat([first, resized.flatten(2)[0].T.to(first.dtype)])
 
-    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """Images [B, 3, H, W] (normalised) -> tokens [B, 1 + h*w, C] before the first block, and the patch grid (h, w)."""
+    def tokens(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Images [B, 3, H, W] (normalised) -> tokens [B, 1 + h*w, C] with positions, before `ln_pre`, and the patch grid (h, w)."""
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < self.patch_size:
             raise ValueError(
                 f"images have shape {tuple(images.shape)}; [B, 3, H, W] with H, W >= patch size {self.patch_size} is needed"
@@ -144,8 +144,12 @@ class VisionTower(nn.Module):
         rows, columns = patches.shape[2:]
         patches = patches.flatten(2).transpose(1, 2)
         first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
-        tokens = torch.cat([first, patches], dim=1) + self.positions(rows, columns).to(patches.dtype)
-        return self.ln_pre(tokens), (rows, columns)
+        return torch.cat([first, patches], dim=1) + self.positions(rows, columns).to(patches.dtype), (rows, columns)
+
+    def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """Images [B, 3, H, W] (normalised) -> tokens [B, 1 + h*w, C] before the first block, and the patch grid (h, w)."""
+        tokens, grid = self.tokens(images)
+        return self.ln_pre(tokens), grid
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] (normalised) -> embeddings [B, D], not normalised."""

@@ -10,12 +10,15 @@ from m2clip.model.clip import Block, TextTower, VisionTower
 
 
 class VisionAdapters(nn.Module):
-    """The trained parts of the image tower, keyed by the index of the block they sit in."""
+    """The trained parts of the image tower, keyed by the index of the block they sit in.
+
+    An adapter takes tokens [B, T, N, C] and their grid (h, w); one before the MLP of the last block is a `TEDAdapter`.
+    """
 
     def __init__(
         self,
         *,
-        pre_attention: Mapping[int, TEDAdapter],
+        pre_attention: Mapping[int, nn.Module],
         pre_mlp: Mapping[int, TEDAdapter],
         output_temporal: OutputTemporalAdapter | None,
     ) -> None:
