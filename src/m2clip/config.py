@@ -317,11 +317,42 @@ class TrainConfig(Settings):
     """Arithmetic of the forward and backward pass; trained tensors are float32 in any case."""
     best_by: Literal["similarity", "visual", "ensemble"] | None = None
     """The reading whose validation top-1 chooses the best checkpoint; none: similarity (visual for a linear probe)."""
+    average: Literal["off", "ema", "swa"] = "off"
+    """Whether checkpoints hold an average of the trained weights: over all steps, the latest counting most (ema), or over the
+    ends of the last epochs (swa)."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the old average that each step keeps; none: n / (n + 1) for n = a tenth of the run's steps, so that the average
+    looks back over a tenth of the run."""
+    swa_epochs: Annotated[int, Field(ge=2)] | None = None
+    """How many of the last epochs are averaged; none: a quarter of them, at least two."""
 
     @property
     def peak_lr(self) -> float:
         """The learning rate after warm-up."""
         return 1e-3 * self.batch_size / 256 if self.lr is None else self.lr
+
+    @property
+    def averaged_epochs(self) -> int:
+        """How many of the last epochs `swa` averages."""
+        return max(2, -(-self.epochs // 4)) if self.swa_epochs is None else self.swa_epochs
+
+    def decay(self, steps: int) -> float:
+        """The decay of `ema` in a run of so many steps."""
+        return steps / (steps + 10) if self.ema_decay is None else self.ema_decay
+
+    @model_validator(mode="after")
+    def _average_fits(self) -> Self:
+        for name, kind in (("ema_decay", "ema"), ("swa_epochs", "swa")):
+            need(
+                getattr(self, name) is None or self.average == kind,
+                f"{name} is set, but average is {self.average}; leave it out, or set average to {kind}",
+            )
+        need(
+            self.average != "swa" or self.averaged_epochs <= self.epochs,
+            f"swa averages the ends of {self.averaged_epochs} epochs, but there are only {self.epochs}; "
+            "give a smaller swa_epochs (at least 2), more epochs, or another average",
+        )
+        return self
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:

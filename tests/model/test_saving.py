@@ -43,7 +43,7 @@ def test_what_a_killed_save_left_is_overwritten(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_checkpoint_and_state_as_they_were(tmp_path: Path) -> None:
     model = tiny_model(("a", "b"))
     checkpoint, kept = model.save(tmp_path / "last.safetensors"), model.trained_state()
-    state = TrainingState(1, 2, {"a": torch.zeros(50_000)}, {}, {}, 0.5, {}, {})
+    state = TrainingState(1, 2, {"a": torch.zeros(50_000)}, {}, 0, {}, {}, 0.5, {}, {})
     state.write(tmp_path / "last.state.pt")
     for save, name in (
         (lambda: tiny_model(("a", "b"), seed=1).save(checkpoint), "last.safetensors"),

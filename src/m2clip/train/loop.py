@@ -22,6 +22,7 @@ from m2clip.errors import ConfigError, VideoError
 from m2clip.evaluate import Evaluation, evaluate, everywhere
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.report.files import results_folder
+from m2clip.train.averaging import WeightAverage
 from m2clip.train.display import Display
 from m2clip.train.log import RunLog
 from m2clip.train.objective import Objective, Step, finite_means, global_counts
@@ -50,7 +51,8 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     After each epoch `config.out` gets last.safetensors, best.safetensors (by validation top-1; the last where there is no
     validation data) and last.state.pt; metrics.jsonl and tensorboard/ grow with each step. `resume` goes on after the last
     finished epoch: on a CPU with the same weights, to the last bit, as a run without a break. `progress`: a bar; None: on a
-    terminal. With `data.test`, the best checkpoint is measured at the end and `config.out`/test gets its report.
+    terminal. With `data.test`, the best checkpoint is measured at the end and `config.out`/test gets its report. With
+    `train.average` the checkpoints hold averaged weights, and validation measures them, once averaging has begun.
 
     Raises ConfigError and ManifestError for settings and lists that cannot be used, VideoError for a bad file where
     `data.on_bad_file` is stop or where none can be read, NonFiniteLoss with term, step, process and files.
@@ -108,6 +110,9 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     if state is not None:
         first_epoch, step, first_loss, best = state.epochs_done, state.steps_done, state.first_loss, dict(state.best)
     paths = [str(sample.path) for sample in training.samples]
+    average = WeightAverage(model.trained_parameters(), options=options, steps=all_steps)
+    if state is not None:
+        average.restore(state.average, state.averaged)
 
     with ExitStack() as stack:
         display = stack.enter_context(
@@ -160,6 +165,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 )
                 if videos:  # else all files of the step were bad: there is nothing to learn from
                     stepper.step()
+                    average.after_step()
                 stepper.zero_grad()
                 loss_sum += torch.tensor([terms["total"] * videos, videos])
                 seconds, started = time.perf_counter() - started, time.perf_counter()
@@ -176,24 +182,29 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 raise VideoError(f"{training.source}: none of its {len(paths)} videos could be read; check the paths")
             loss = float(loss_sum[0] / loss_sum[1])
             first_loss = loss if epoch == 0 else first_loss
+            if average.after_epoch(epoch):
+                best = {}  # from here on averages compete with averages
             record: dict[str, Any] = {
                 "epochs": epoch + 1,
                 "loss": loss,
                 "seed": options.seed,
                 "recipe": config.data.recipe,
             }
+            if average.count:
+                record["average"] = average.record()
             model.info = model.info.model_copy(update={"training": record})
-            if validation is not None:
-                record["validation"] = _validate(fabric, model, validation, config=config, tell=bad_files.tell_once)
-                model.info = model.info.model_copy(update={"training": record})
-            top1 = record.get("validation", {}).get(config.best_by)
-            is_best = top1 is None or top1 >= (best.get("top1") or 0.0)  # of equals, the one trained longer
-            if is_best:
-                best = {"epoch": epoch + 1, "top1": top1}
-            if main and log:
-                model.save(out / LAST)
+            with average.in_place():
+                if validation is not None:
+                    record["validation"] = _validate(fabric, model, validation, config=config, tell=bad_files.tell_once)
+                    model.info = model.info.model_copy(update={"training": record})
+                top1 = record.get("validation", {}).get(config.best_by)
+                is_best = top1 is None or top1 >= (best.get("top1") or 0.0)  # of equals, the one trained longer
                 if is_best:
-                    model.save(out / BEST)
+                    best = {"epoch": epoch + 1, "top1": top1}
+                if main:
+                    for name in (LAST, BEST) if is_best else (LAST,):
+                        model.save(out / name)
+            if main and log:
                 figures = {f"{reading}_top1": value for reading, value in record.get("validation", {}).items()}
                 log.write("epoch", step=step, epoch=epoch + 1, loss=loss, bad_files=len(bad), **figures)
                 if epoch + 1 == options.epochs and options.epochs > 1 and loss > 0.98 * first_loss:
@@ -206,6 +217,8 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                     epochs_done=epoch + 1,
                     steps_done=step,
                     trained=model.trained_state(),
+                    average=average.tensors,
+                    averaged=average.count,
                     optimizer=optimizer.state_dict(),
                     best=best,
                     first_loss=first_loss,

@@ -178,7 +178,9 @@ def restore(model: VideoCLIP, state: TrainingState, *, training: Manifest, path:
         if state.hashes.get(what) != value:
             raise ConfigError(f"{path}: the {what} changed since this run began; start a new run with out=FOLDER")
     current = model.trained_parameters()
-    if {k: v.shape for k, v in current.items()} != {k: v.shape for k, v in state.trained.items()}:
+    shapes = {name: parameter.shape for name, parameter in current.items()}
+    stored = [state.trained, *([state.average] if state.averaged else [])]
+    if any({name: tensor.shape for name, tensor in tensors.items()} != shapes for tensors in stored):
         raise CheckpointError(f"{path} holds the tensors of another model; start a new run with out=FOLDER")
     with torch.no_grad():
         for name, parameter in current.items():

@@ -15,7 +15,7 @@ from torch import Tensor
 from m2clip.errors import CheckpointError
 from m2clip.model.saving import replace_file
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,11 @@ class TrainingState:
     steps_done: int
     """Optimiser steps."""
     trained: dict[str, Tensor]
-    """The trained tensors, by their key in the model."""
+    """The trained tensors, by their key in the model: those that training goes on from."""
+    average: dict[str, Tensor]
+    """The average of the trained tensors, by their key in the model; empty: there is none yet."""
+    averaged: int
+    """How many sets of tensors the average holds."""
     optimizer: dict[str, Any]
     """State dict of the optimiser."""
     best: dict[str, Any]
