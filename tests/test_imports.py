@@ -20,8 +20,9 @@ ORDER = (
     ("data",),
     ("model",),
     ("builtin.weights",),  # reads the shipped tensors; the rest of builtin uses the whole package
-    ("checkpoint", "losses", "scoring", "report"),
-    ("train", "evaluate", "recognizer"),
+    ("checkpoint", "losses", "scoring", "report", "masked_words"),
+    ("train", "evaluate", "recognizer", "protocol"),
+    ("protocol_run",),
     ("builtin",),
     ("cli", "app"),
     ("__main__",),

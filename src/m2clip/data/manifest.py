@@ -87,7 +87,8 @@ def read_manifest(
 
     Labels are ids, or names of `classes`. Without `classes`, names are collected and sorted; the splits of one data set
     must then be read with the classes of the first, `ClassTable(train.class_names)`. Paths are relative to `root`, or
-    else to the folder of the list.
+    else to the folder of the list. A file that is listed without a folder and does not lie there is taken from the folder of
+    its class, where the class table has a column `dir`.
     """
     source = Path(source)
     by_name = classes is None
@@ -110,7 +111,7 @@ def read_manifest(
         base = source.parent if root is None else Path(root)
     labels = classes.resolve([(entry.where, entry.label) for entry in entries], by_name=by_name)
     samples = tuple(
-        Sample(base / entry.path, label, entry.start_seconds, entry.end_seconds, entry.where)
+        Sample(_place(base, entry.path, classes, label), label, entry.start_seconds, entry.end_seconds, entry.where)
         for entry, label in zip(entries, labels, strict=True)
     )
     return Manifest(samples, classes.names, classes.texts, str(source), sha256)
@@ -145,6 +146,12 @@ def check_splits(train: Manifest, val: Manifest) -> list[str]:
         some = ", ".join(map(repr, absent[:5])) + (", ..." if len(absent) > 5 else "")
         warnings.append(f"{len(absent)} of {len(train.class_names)} classes have no sample in {train.source}: {some}")
     return warnings
+
+
+def _place(base: Path, path: str, classes: ClassTable, label: int) -> Path:
+    """Where a listed file lies. UCF101 and HMDB51 come in folders of classes, but many lists of them name the file alone."""
+    place, folder = base / path, classes.folders[label] if classes.folders else ""
+    return base / folder / path if folder and Path(path).name == path and not place.exists() else place
 
 
 def _scan_folder(source: Path) -> tuple[tuple[str, ...], list[_Entry], str]:

@@ -1,0 +1,282 @@
+"""Protocols of the field: which lists, classes, views and texts a result is measured with, and how parts are averaged.
+
+A protocol is a small YAML file. Those in the package name the lists of public data sets; the lists and the videos lie on
+the user's disk. Nothing here imports torch.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from m2clip.config_file import Settings, Source, nearest, need, validate
+from m2clip.data.class_lists import read_class_lists
+from m2clip.data.manifest import ClassTable, Manifest, read_classes, read_manifest
+from m2clip.errors import ConfigError
+
+Kind = Literal["supervised", "zero-shot"]
+_GAP = re.compile(r"\{([^{}]*)\}")
+_SHIPPED = Path(str(resources.files("m2clip").joinpath("protocols")))
+
+
+class TestPart(Settings):
+    """Videos that are evaluated together."""
+
+    list: str
+    """A list file, CSV or folder; with * in its name one list a class (`*_test_split1.txt`), whose lines end in codes."""
+    classes: str | None = None
+    """A class table of the package (its name), or a file; none: the classes that the list or folder names."""
+    kind: Kind
+    """supervised: the checkpoint's classes; zero-shot: any classes, by the text head alone."""
+    code: Annotated[int, Field(ge=0)] | None = None
+    """The code of the lines that count, where `list` has one list a class."""
+
+    @model_validator(mode="after")
+    def _code_where_there_are_codes(self) -> Self:
+        need(
+            ("*" in self.list) == (self.code is not None),
+            "a list with * needs a code, such as 2, and any other list has none",
+        )
+        return self
+
+
+class TrainPart(Settings):
+    """Videos to train on before the test."""
+
+    list: str
+    """A list file, CSV or folder."""
+    val: str | None = None
+    """Videos that choose the best checkpoint; none: the last is the best."""
+    classes: str | None = None
+    """A class table of the package (its name), or a file; none: the classes that the list or folder names."""
+
+    @field_validator("list", "val", mode="after")
+    @classmethod
+    def _plain_list(cls, value: str | None) -> str | None:
+        need(value is None or "*" not in value, "training reads one list, so it must hold no *")
+        return value
+
+
+class ProtocolFile(Settings):
+    """A protocol as it is written."""
+
+    title: str
+    """One line."""
+    source: str = ""
+    """The paper, and where the lists come from."""
+    folder: str
+    """Where the lists lie, relative to the working directory; --data gives another."""
+    root: str | None = None
+    """Where the videos lie, relative to `folder`; none: the folder of each list."""
+    frames: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Frames of a clip; none: as trained."""
+    views: Annotated[str, Field(pattern=r"^[1-9][0-9]?x[1-9][0-9]?$")] = "1x1"
+    """Temporal x spatial views of each video."""
+    choices: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """What a user chooses: values by name; {name} in a list or class table stands for the value."""
+    train: TrainPart | None = None
+    """What to train on; none: the protocol only tests."""
+    tests: dict[str, TestPart]
+    """The parts, by name."""
+    summary: Literal["mean", "harmonic"] = "mean"
+    """mean: mean and standard deviation over the parts; harmonic: the harmonic mean of two or more."""
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        need(len(self.tests) > 0, "tests is empty; name at least one part with its list")
+        need(self.summary == "mean" or len(self.tests) > 1, "summary is harmonic, but there is only one part in tests")
+        for name in self.tests:
+            need(
+                re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) is not None, f"the part {name!r} must be a name like split-1"
+            )
+        for name, values in self.choices.items():
+            need(len(values) > 0, f"choices.{name} is empty; give its values")
+        parts = [*self.tests.values(), *([self.train] if self.train else [])]
+        written = [text for part in parts for text in part.model_dump().values() if isinstance(text, str)]
+        gaps = [gap for text in written for gap in _GAP.findall(text)]
+        unknown = [gap for gap in gaps if gap not in self.choices]
+        need(not unknown, f"{{{', '.join(unknown[:1])}}} stands in a list, but choices has no such name")
+        unused = [name for name in self.choices if name not in gaps]
+        need(not unused, f"choices.{', '.join(unused[:1])} stands in no list as {{{', '.join(unused[:1])}}}")
+        return self
+
+
+@dataclass(frozen=True)
+class Part:
+    """A test part with its paths as they are on this disk."""
+
+    list: Path
+    classes: Path | None
+    kind: Kind
+    code: int | None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A protocol on this disk, with what was chosen."""
+
+    name: str
+    """As it was asked for: the name of a shipped protocol, or the stem of a file's name."""
+    path: Path
+    """The YAML file."""
+    written: ProtocolFile
+    """The YAML file's values."""
+    folder: Path
+    """Where the lists lie."""
+    root: Path | None
+    """Where the videos lie; none: in the folder of each list."""
+    chosen: Mapping[str, str]
+    """The value of each choice that was made."""
+    tests: Mapping[str, Part]
+    """The parts to evaluate, in the order of the file."""
+
+    @property
+    def title(self) -> str:
+        """One line that says what is measured."""
+        return self.written.title
+
+    @property
+    def views(self) -> tuple[int, int]:
+        """Temporal and spatial views of each video."""
+        temporal, spatial = self.written.views.split("x")
+        return int(temporal), int(spatial)
+
+    def manifest(self, part: str, *, class_names: Sequence[str] = ()) -> Manifest:
+        """The videos of a test part. A supervised part without a class table takes `class_names`, the checkpoint's.
+
+        Raises ManifestError for lists that cannot be read.
+        """
+        test = self.tests[part]
+        classes: ClassTable | Path | None = test.classes
+        if classes is None and test.kind == "supervised" and class_names:
+            classes = ClassTable(tuple(class_names))
+        if test.code is not None:
+            return read_class_lists(test.list, code=test.code, classes=classes, root=self.root)
+        return read_manifest(test.list, classes=classes, root=None if test.list.is_dir() else self.root)
+
+    def train_settings(self) -> dict[str, Any]:
+        """The values of a run's `data`: train, val, classes, root. ConfigError where there is no training part, or a choice is open."""
+        train = self.written.train
+        if train is None:
+            raise ConfigError(
+                f"{self.path}: the protocol only tests and has nothing to train on; choose one with `train`"
+            )
+        sources = {key: self._fill(text) for key, text in train.model_dump().items() if text is not None}
+        lists = {key: _listed(self.folder / sources[key]) for key in ("list", "val") if key in sources}
+        settings = {"train": str(lists["list"])}
+        if "val" in lists:
+            settings["val"] = str(lists["val"])
+        if "classes" in sources:
+            settings["classes"] = str(_table(sources["classes"], self.folder, where=str(self.path)))
+        if self.root is not None and not all(path.is_dir() for path in lists.values()):
+            settings["root"] = str(self.root)
+        return settings
+
+    def _fill(self, text: str) -> str:
+        return _fill(text, self.chosen, self.written.choices, where=str(self.path))
+
+
+def load_protocol(
+    name_or_path: str | Path,
+    *,
+    folder: str | Path | None = None,
+    root: str | Path | None = None,
+    choices: Mapping[str, Any] | None = None,
+    classes: str | Path | None = None,
+) -> Protocol:
+    """Read a protocol: one of the package by its name, or a YAML file.
+
+    `folder` takes the place of the file's own (where the lists lie), `root` is where the videos lie, `choices` are values
+    such as {"shots": 4}, and `classes` is a class table in place of that of the test parts, where they share one.
+    Raises ConfigError, one sentence, for what does not fit; the lists themselves are not yet read.
+    """
+    path = _find(name_or_path)
+    source = Source.read(path)
+    written = validate(ProtocolFile, source.values, where=source.where)
+    chosen = _checked_choices(choices or {}, written, where=str(path))
+    lists = Path(written.folder if folder is None else folder)
+    videos = Path(root) if root is not None else None if written.root is None else lists / written.root
+    if classes is not None and len({test.classes for test in written.tests.values()}) > 1:
+        raise ConfigError(
+            f"{path}: its parts have class tables of their own, so one table cannot stand for all; "
+            "copy the file and set the classes of each part"
+        )
+    tests = {}
+    for name, test in written.tests.items():
+        table = None
+        if classes is not None:
+            table = Path(classes)
+        elif test.classes is not None:
+            table = _table(_fill(test.classes, chosen, written.choices, where=str(path)), lists, where=str(path))
+        place = _listed(lists / _fill(test.list, chosen, written.choices, where=str(path)))
+        tests[name] = Part(place, table, test.kind, test.code)
+    return Protocol(path.stem, path, written, lists, videos, chosen, tests)
+
+
+def shipped_protocols() -> dict[str, str]:
+    """Name -> title of the protocols in the package, sorted."""
+    return {
+        path.stem: validate(ProtocolFile, source.values, where=source.where).title
+        for path in sorted(_SHIPPED.glob("*.yaml"))
+        for source in [Source.read(path)]
+    }
+
+
+def shipped_classes(name: str) -> ClassTable:
+    """A class table of the package, by its name. ConfigError where there is none."""
+    return read_classes(_table(name, Path(), where="class table"))
+
+
+def _find(name_or_path: str | Path) -> Path:
+    text = str(name_or_path)
+    if Path(text).suffix in (".yaml", ".yml"):
+        return Path(text)
+    names = [path.stem for path in sorted(_SHIPPED.glob("*.yaml"))]
+    if text not in names:
+        raise ConfigError(
+            f"the protocol {text!r} does not exist{nearest(text, names)}; give supervised, zero-shot, a YAML file, or one of "
+            f"{', '.join(names)}"
+        )
+    return _SHIPPED / f"{text}.yaml"
+
+
+def _table(name: str, folder: Path, *, where: str) -> Path:
+    """A class table: a file of the user, or one of the package by its name."""
+    if Path(name).suffix:
+        return folder / name
+    path = _SHIPPED / "classes" / f"{name}.csv"
+    names = [path.stem for path in sorted((_SHIPPED / "classes").glob("*.csv"))]
+    if name not in names:
+        raise ConfigError(
+            f"{where}: the package has no class table {name!r}{nearest(name, names)}; give a file (.csv, .txt) or one of {', '.join(names)}"
+        )
+    return path
+
+
+def _listed(path: Path) -> Path:
+    """The list, or the same packed as .gz where only that exists."""
+    packed = path.with_name(path.name + ".gz")
+    return packed if not path.exists() and packed.exists() else path
+
+
+def _checked_choices(choices: Mapping[str, Any], written: ProtocolFile, *, where: str) -> dict[str, str]:
+    chosen = {name: str(value) for name, value in choices.items()}
+    for name, value in chosen.items():
+        if name not in written.choices:
+            has = f"has {', '.join(written.choices)}" if written.choices else "has none"
+            raise ConfigError(f"{where}: there is no choice {name!r}; the protocol {has}")
+        if value not in written.choices[name]:
+            raise ConfigError(f"{where}: {name} is {value!r}, but it must be one of {', '.join(written.choices[name])}")
+    return chosen
+
+
+def _fill(text: str, chosen: Mapping[str, str], choices: Mapping[str, tuple[str, ...]], *, where: str) -> str:
+    for gap in _GAP.findall(text):
+        if gap not in chosen:
+            raise ConfigError(f"{where}: {text} needs a choice: set {gap} to one of {', '.join(choices[gap])}")
+        text = text.replace(f"{{{gap}}}", chosen[gap])
+    return text
