@@ -32,6 +32,8 @@ def test_two_processes_count_each_of_five_videos_once(tmp_path: Path, report_of:
     assert two["protocol"]["bad_files"] == one["protocol"]["bad_files"]
     assert (two["protocol"]["data"]["scored"], two["protocol"]["data"]["bad"]) == (4, 1)
     assert two["metrics"] == one["metrics"]
+    assert two["masked_words"] == one["masked_words"]
+    assert two["masked_words"]["verbs"]["words"] == 4
     for ours, theirs in zip(two["videos"], one["videos"], strict=True):
         assert ours["path"] == theirs["path"]
         assert np.allclose(ours["scores"]["ensemble"]["mean"], theirs["scores"]["ensemble"]["mean"], atol=1e-6)

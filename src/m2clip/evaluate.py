@@ -24,9 +24,10 @@ from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.prompts import class_texts
 from m2clip.errors import ConfigError, M2CLIPError, VideoError
 from m2clip.losses import SIMILARITY_SCALE
+from m2clip.masked_words import MaskedWordTest
 from m2clip.model.info import ModelInfo
 from m2clip.model.video_clip import VideoCLIP
-from m2clip.report import Metrics, accuracy_table, measure, write_evaluation
+from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
 from m2clip.scoring import Reading, class_embeddings, fuse_views, scores
 
 Protocol = Literal["supervised", "zero-shot"]
@@ -66,6 +67,7 @@ class Evaluation:
                     "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
                     for row in rows
                 ),
+                *masked_word_lines(self.document.get("masked_words", {})),
             ]
         )
 
@@ -100,6 +102,7 @@ def evaluate(
     workers: int = 0,
     on_bad_file: Literal["skip", "stop"] = "skip",
     per_view: bool = False,
+    masked_words: bool = True,
     checkpoint: str | None = None,
     tell: Callable[[str], None] = lambda sentence: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -109,6 +112,7 @@ def evaluate(
     `supervised` needs the checkpoint's classes, in any order, and uses its texts; the visual head is read where it was
     trained. `zero-shot` takes the manifest's own classes and reads the text head only. `frames` and `stride_frames` None: as
     trained. `batch_size`: videos at a time in each process. `per_view` adds the probabilities of each view to the document.
+    `masked_words`: in the supervised protocol, a trained masked-word head is measured, too (`MaskedWordTest`).
     `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress` (videos done, all videos of this
     process). In a torch.distributed group each process scores its share and every process returns the whole result.
 
@@ -129,7 +133,8 @@ def evaluate(
         views_temporal=views_temporal,
         views_spatial=views_spatial,
     )
-    run = _Run(dataset, class_embeddings(model, texts), head_columns=head_columns, per_view=per_view)
+    words = _word_test(model, manifest) if masked_words and protocol == "supervised" else None
+    run = _Run(dataset, class_embeddings(model, texts), head_columns=head_columns, per_view=per_view, words=words)
     run.score(model, batch_size=batch_size, workers=workers, on_bad_file=on_bad_file, tell=tell, progress=progress)
     scored = run.merge()
     if not scored:
@@ -173,6 +178,8 @@ def evaluate(
         "metrics": {reading: measured.document() for reading, measured in metrics.items()},
         "seconds": time.perf_counter() - started,
     }
+    if words is not None:
+        document["masked_words"] = words.document(labels=[sample.label for sample in manifest.samples], scored=scored)
     if per_view:
         document["videos"] = [
             _video_document(sample, manifest.class_names, {name: table[n] for name, table in run.tables.items()})
@@ -185,9 +192,16 @@ class _Run:
     """One pass over a data set: what was scored, what was bad, and the probabilities, filled in by position in the manifest."""
 
     def __init__(
-        self, dataset: VideoDataset, classes: Tensor, *, head_columns: list[int] | None, per_view: bool
+        self,
+        dataset: VideoDataset,
+        classes: Tensor,
+        *,
+        head_columns: list[int] | None,
+        per_view: bool,
+        words: MaskedWordTest | None,
     ) -> None:
         self.dataset = dataset
+        self.words = words
         self.classes = classes  # [K, D]
         self.head_columns = head_columns
         self.per_view = per_view
@@ -241,6 +255,7 @@ class _Run:
     def _fill(self, model: VideoCLIP, batch: Batch) -> None:
         rows = batch.indices.to(self.device)
         views: dict[Reading, list[Tensor]] = {reading: [] for reading in self.tables}
+        frames: list[Tensor] = []  # [B, T, D] a view
         for clips in batch.clips.unbind(1):  # one view at a time: a batch of many views would not fit into memory
             features = model.encode_video(clips.to(self.device))
             logits = None
@@ -248,21 +263,28 @@ class _Run:
                 logits = features.visual_logits[:, self.head_columns]
             for reading, probabilities in scores(features.embedding, self.classes, logits).readings().items():
                 views[reading].append(probabilities)
+            frames.append(features.frames)
         for reading, parts in views.items():
             table = torch.stack(parts, dim=1)  # [B, V, K]
-            if not table.isfinite().all():
-                n = int(batch.indices[~table.isfinite().flatten(1).all(1).cpu()][0])
-                raise M2CLIPError(
-                    f"{self.dataset.manifest.samples[n].path}: its {reading} scores are not finite; the checkpoint's weights "
-                    "are broken, so use an earlier checkpoint or train again"
-                )
+            self._need_finite(table, reading, batch)
             self.tables[reading][rows] = table if self.per_view else fuse_views(table).unsqueeze(1)
+        if self.words is not None:
+            self._need_finite(self.words.ask(model, frames, labels=batch.labels, rows=rows), "masked-word", batch)
         self.times_scored[rows] += 1
+
+    def _need_finite(self, table: Tensor, what: str, batch: Batch) -> None:
+        if not table.isfinite().all():
+            n = int(batch.indices[~table.isfinite().flatten(1).all(1).cpu()][0])
+            raise M2CLIPError(
+                f"{self.dataset.manifest.samples[n].path}: its {what} scores are not finite; the checkpoint's weights "
+                "are broken, so use an earlier checkpoint or train again"
+            )
 
     def merge(self) -> list[int]:
         """Put the shares of all processes together; returns the positions that were scored, each of them exactly once."""
         if self.grouped:
-            for tensor in (*self.tables.values(), self.times_scored):
+            words = () if self.words is None else (self.words.said,)
+            for tensor in (*self.tables.values(), self.times_scored, *words):
                 dist.all_reduce(tensor)  # a sum: outside its own share a process holds zeros
         self.bad = everywhere(self.bad)
         self.bad.sort(key=lambda file: file.index)
@@ -306,6 +328,15 @@ def _texts_and_columns(
     columns = [info.class_names.index(name) for name in names]
     head_trained = info.trained and model.visual_head is not None
     return [info.texts[column] for column in columns], columns if head_trained else None
+
+
+def _word_test(model: VideoCLIP, manifest: Manifest) -> MaskedWordTest | None:
+    """None for a model whose head is not there, or was never trained."""
+    info = model.info
+    if not (info.trained and info.words):
+        return None
+    columns = [info.class_names.index(name) for name in manifest.class_names]
+    return MaskedWordTest(model, columns=columns, videos=len(manifest.samples))
 
 
 def _data_document(manifest: Manifest, bad: Sequence[BadFile]) -> dict[str, Any]:

@@ -237,6 +237,17 @@ def test_rate_one_masks_all_words():
     assert len(masked_words(mlm_words(names, TEMPLATE), masked)[0]) == 6
 
 
+def test_words_can_be_chosen_instead_of_drawn():
+    names = ["a red video moving over a red star", "yoga"]
+    mask = masker(names)
+    first, second = texts_of(names)
+    assert mask.own_words(first) == ("moving", "over", "red", "star")  # a, video and of are the template's
+    masked = mask.mask([first, second, first], [("red",), (), ("moving", "star")])
+    assert masked_words(mlm_words(names, TEMPLATE), masked) == [["red", "red"], [], ["moving", "star"]]
+    expected = get_tokenizer()(["A video of a mask video moving over a mask star"], pad_to_longest=True)
+    assert torch.equal(masked.tokens[:1], expected)
+
+
 def test_no_texts():
     masked = masker(["jump"])([], rng())
     assert masked.tokens.shape == masked.targets.shape == (0, 0)

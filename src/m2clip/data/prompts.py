@@ -121,18 +121,24 @@ class Masker:
 
     def __call__(self, texts: Sequence[str], rng: np.random.Generator) -> MaskedTexts:
         """Return the masked texts. The same state of `rng` gives the same masks."""
+        draws = [() if self._policy == "off" else self._draw(sorted(self._places(text)), rng) for text in texts]
+        return self.mask(texts, draws)
+
+    def mask(self, texts: Sequence[str], words: Sequence[Iterable[str]]) -> MaskedTexts:
+        """Return the texts with exactly these words masked, for each text words that stand in it."""
         tokens = self._tokenizer(texts, context_length=self._context_length, pad_to_longest=True)
         targets = torch.full_like(tokens, NOT_A_TARGET)
-        if self._policy != "off":
-            for row, text in enumerate(texts):
-                if text not in self._places_of:
-                    self._places_of[text] = self._find_places(text)
-                places = self._places_of[text]
-                for word in self._draw(sorted(places), rng):
-                    for start, stop in places[word]:
-                        tokens[row, start:stop] = self._mask_id
-                        targets[row, start] = self._index_of[word]
+        for row, (text, chosen) in enumerate(zip(texts, words, strict=True)):
+            places = self._places(text)
+            for word in chosen:
+                for start, stop in places[word]:
+                    tokens[row, start:stop] = self._mask_id
+                    targets[row, start] = self._index_of[word]
         return MaskedTexts(tokens, targets)
+
+    def own_words(self, text: str) -> tuple[str, ...]:
+        """Return the words of `text` that can be masked and are not the template's, sorted."""
+        return tuple(sorted(self._places(text).keys() - self._template_words))
 
     def _draw(self, words: list[str], rng: np.random.Generator) -> list[str]:
         if not words:
@@ -145,8 +151,13 @@ class Masker:
             )  # stable: random inside a rank
         return order[: max(1, int(rng.binomial(len(words), self._rate)))]
 
-    def _find_places(self, text: str) -> dict[str, list[tuple[int, int]]]:
+    def _places(self, text: str) -> dict[str, list[tuple[int, int]]]:
         """Return for each known word of `text` the token ranges where it stands whole in front of the end token."""
+        if text not in self._places_of:
+            self._places_of[text] = self._find_places(text)
+        return self._places_of[text]
+
+    def _find_places(self, text: str) -> dict[str, list[tuple[int, int]]]:
         places: dict[str, list[tuple[int, int]]] = {}
         for word in _words(self._tokenizer.pieces(text)):
             start, stop = word.start + 1, word.stop + 1  # the start token stands in front

@@ -2,6 +2,7 @@
 
 from m2clip.report.evaluation import accuracy_table, write_evaluation
 from m2clip.report.files import json_text, write_json, write_whole
+from m2clip.report.masked_words import masked_word_lines
 from m2clip.report.metrics import ClassAccuracy, Metrics, measure
 from m2clip.report.page import Picture, Section, Table, page
 
@@ -13,6 +14,7 @@ __all__ = [
     "Table",
     "accuracy_table",
     "json_text",
+    "masked_word_lines",
     "measure",
     "page",
     "write_evaluation",

@@ -6,6 +6,7 @@ from typing import Any
 
 from m2clip.report import figures
 from m2clip.report.files import results_folder, write_csv, write_json, write_whole
+from m2clip.report.masked_words import masked_word_section
 from m2clip.report.metrics import Metrics
 from m2clip.report.page import Picture, Section, Table, page
 
@@ -20,9 +21,9 @@ def write_evaluation(
 ) -> list[str]:
     """Write all files of an evaluation into `out` (made if absent) and return their names.
 
-    `document` has "protocol" and "metrics" (one document for each reading). A score row is path, start, end (seconds or
-    None), true class, reading, predicted class and K probabilities. Without matplotlib there are no figures, and the
-    page says so.
+    `document` has "protocol" and "metrics" (one document for each reading), and perhaps "masked_words". A score row is path,
+    start, end (seconds or None), true class, reading, predicted class and K probabilities. Without matplotlib there are no
+    figures, and the page says so.
     """
     results_folder(out)
     write_json(out / "report.json", document)
@@ -68,6 +69,8 @@ def _evaluation_page(document: Mapping[str, Any], metrics: Mapping[str, Metrics]
         Section("Protocol", [Table(["setting", "value"], list(_flat(protocol)))]),
         Section("Texts", [Table(["class", "texts as used"], _text_rows(protocol))]),
     ]
+    if document.get("masked_words"):
+        sections.insert(1, masked_word_section(document["masked_words"]))
     if bad:
         table = Table(
             ["file", "listed at", "reason"], [[entry["path"], entry["where"], entry["reason"]] for entry in bad]

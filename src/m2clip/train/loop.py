@@ -265,6 +265,7 @@ def _validate(
             videos,
             batch_size=config.eval.batch_size,
             workers=config.data.workers,
+            masked_words=False,
             on_bad_file=config.data.on_bad_file,
             tell=tell,
         )
