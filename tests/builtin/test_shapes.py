@@ -13,6 +13,7 @@ from m2clip.builtin.shapes import (
     BASE,
     MOTIONS,
     NOVEL,
+    NOVEL_VALIDATION,
     PAIRS,
     class_names,
     make_shapes,
@@ -100,7 +101,7 @@ def test_classes_pair_objects_with_motions_and_novel_objects_are_new():
     assert len(class_names("base")) == 56
     assert len(class_names("novel")) == 24
     assert "an orange square moving left to right" in class_names("base")
-    for subset, things in (("base", BASE), ("novel", NOVEL)):
+    for subset, things in (("base", BASE), ("novel", NOVEL), ("novel-val", NOVEL_VALIDATION)):
         names = class_names(subset)
         assert len(set(names)) == len(names)
         for thing, pairs in things.items():
@@ -116,12 +117,13 @@ def test_classes_pair_objects_with_motions_and_novel_objects_are_new():
         assert class_names("base")[k + 1].split(" ", 3)[:3] == thing
         assert motions in PAIRS.values()
     assert not set(BASE) & set(NOVEL)
+    assert not set(NOVEL_VALIDATION) & (set(BASE) | set(NOVEL))
     base_shapes = {thing.split()[1] for thing in BASE}
     assert sum(thing.split()[1] not in base_shapes for thing in NOVEL) >= len(NOVEL) - 1
 
 
 def test_lists_classes_and_videos_agree(data):
-    for subset, splits in (("base", ("train", "val", "test")), ("novel", ("test",))):
+    for subset, splits in (("base", ("train", "val", "test")), ("novel", ("test",)), ("novel-val", ("val",))):
         classes = rows(data / subset / "classes.csv")
         assert [row["id"] for row in classes] == [str(k) for k in range(len(classes))]
         assert tuple(row["name"] for row in classes) == class_names(subset)
@@ -132,6 +134,16 @@ def test_lists_classes_and_videos_agree(data):
     assert not (data / "novel" / "train.csv").exists()
 
 
+def test_few_shot_lists_hold_the_first_videos_of_each_class(tmp_path):
+    out = make_shapes(tmp_path / "shapes", train_per_class=5, val_per_class=0, test_per_class=0, frames=8, size=32)
+    everything = rows(out / "base" / "train.csv")
+    for shots in (2, 4):
+        few = rows(out / "base" / f"train_{shots}.csv")
+        assert few == [row for row in everything if int(row["path"][-7:-4]) < shots]
+        assert [int(row["label"]) for row in few] == [label for label in range(56) for _ in range(shots)]
+    assert not (out / "base" / "train_8.csv").exists()
+
+
 def test_videos_decode_to_what_was_asked_and_no_two_are_alike(data):
     first_frames = set()
     videos = sorted(data.rglob("*.mp4"))
@@ -139,7 +151,7 @@ def test_videos_decode_to_what_was_asked_and_no_two_are_alike(data):
         video = decoded(path)
         assert video.shape == (8, 32, 32, 3)
         first_frames.add(video.tobytes())
-    assert len(first_frames) == len(videos) == 3 * 56 + 24
+    assert len(first_frames) == len(videos) == 3 * 56 + 24 + 16
 
 
 def test_encoding_keeps_the_picture(tmp_path):

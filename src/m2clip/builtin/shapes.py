@@ -2,7 +2,8 @@
 
 In the spirit of Something-Something: motions come in time-reversed pairs. A video of the second motion of a pair is a
 video of the first one played backwards, exactly; so no frame and no unordered set of frames tells the two apart.
-`base` is for training; the objects of `novel` never occur in `base`, its motions all do.
+`base` is for training; the objects of `novel` never occur in `base`, its motions all do. `novel-val` has yet other objects: a
+choice for the sake of never-seen classes is made there.
 """
 
 import csv
@@ -10,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -70,13 +72,22 @@ NOVEL = {
     "green star": ("size", "bounce"),
 }
 
-_SUBSETS = {"base": BASE, "novel": NOVEL}
-_LISTS = (("base", "train"), ("base", "val"), ("base", "test"), ("novel", "test"))
+NOVEL_VALIDATION = {
+    "green crescent": ("spin", "vertical"),
+    "yellow drop": ("spin", "size"),
+    "red ring": ("across", "fade"),
+    "blue bolt": ("circle", "bounce"),
+}
+"""Objects in neither base nor novel: what is chosen for never-seen classes is chosen on these, not on the novel tests."""
+
+_SUBSETS = {"base": BASE, "novel": NOVEL, "novel-val": NOVEL_VALIDATION}
+_LISTS = (("base", "train"), ("base", "val"), ("base", "test"), ("novel", "test"), ("novel-val", "val"))
+_SHOTS = (2, 4, 8, 16)
 _FPS = 12
 
 
 def class_names(subset: str) -> tuple[str, ...]:
-    """The classes of "base" or "novel" in the order of their ids; the two motions of a pair are neighbours (ids 2k, 2k + 1)."""
+    """The classes of "base", "novel" or "novel-val" in the order of their ids; the two motions of a pair are neighbours (ids 2k, 2k + 1)."""
     names = []
     for thing, pairs in _SUBSETS[subset].items():
         article = "an" if thing[0] in "aeiou" else "a"
@@ -98,13 +109,15 @@ def make_shapes(
 ) -> Path:
     """Writes MotionShapes under `out` and returns `out`: the same arguments give the same frames, whatever `workers` is.
 
-    `base/{train,val,test}.csv` and `novel/test.csv` have the columns path (relative to the list) and label (an id of
-    `classes.csv` beside the list); videos are H.264 files of `frames` frames, `size` pixels square, in a folder per split.
+    `base/{train,val,test}.csv`, `novel/test.csv` and `novel-val/val.csv` have the columns path (relative to the list) and label (an id of
+    `classes.csv` beside the list); `base/train_{2,4,8,16}.csv` list the first videos of each class only, for few shots;
+    videos are H.264 files of `frames` frames, `size` pixels square, in a folder per split.
     `progress(done, total)` is called after each video. A finished folder of the same arguments is left as it is.
 
     Raises M2CLIPError for arguments out of range, and where `out` holds other data.
     """
     settings = {
+        "version": 2,  # of what is written for the same numbers
         "seed": seed,
         "train_per_class": train_per_class,
         "val_per_class": val_per_class,
@@ -154,9 +167,7 @@ def make_shapes(
                     progress(done, len(jobs))
     finally:
         torch.set_num_threads(inner)
-    for subset, split in _LISTS:
-        rows = [(f"{split}/{path.name}", label) for path, _, label, _ in jobs if path.parent == out / subset / split]
-        _write_rows(out / subset / f"{split}.csv", ("path", "label"), rows)
+    _write_lists(out, settings)
     mark.write_text(json.dumps(settings, indent=1))
     return out
 
@@ -174,18 +185,30 @@ def render_motion(thing: str, motion: str, *, seed: int, frames: int, size: int)
     return (video if motion == forward else video.flip(0)).contiguous().numpy()
 
 
-def write_video(path: Path, frames: np.ndarray) -> None:
-    """Writes uint8 [T, H, W, 3] as H.264 (yuv420p, near lossless to the eye)."""
+def write_video(path: Path, frames: np.ndarray, *, fps: int | Fraction = _FPS) -> None:
+    """Writes uint8 [T, H, W, 3] (even H and W) as H.264 (yuv420p, near lossless to the eye)."""
     with av.open(str(path), "w") as container:
         # The same bytes from the same frames: one encoder thread, and plain code. With x264's assembly about one file in fifty
         # came out differently when several were encoded at a time.
         options = {"crf": "14", "preset": "veryfast", "threads": "1", "x264-params": "asm=0"}
-        stream = container.add_stream("libx264", rate=_FPS, options=options)
+        stream = container.add_stream("libx264", rate=fps, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
+
+
+def _write_lists(out: Path, settings: dict[str, int]) -> None:
+    rows: dict[str, list[tuple[str, int]]] = {f"{subset}/{split}": [] for subset, split in _LISTS}
+    for path, _, label, _ in _jobs(out, settings):
+        subset, split, name = path.parts[-3:]
+        k = int(path.stem.split("_")[1])
+        shots = [f"_{few}" for few in _SHOTS if k < few < settings["train_per_class"]] if split == "train" else []
+        for suffix in ("", *shots):
+            rows.setdefault(f"{subset}/{split}{suffix}", []).append((f"{split}/{name}", label))
+    for name, of_list in rows.items():
+        _write_rows(out / f"{name}.csv", ("path", "label"), of_list)
 
 
 def _jobs(out: Path, settings: dict[str, int]) -> Iterator[tuple[Path, str, int, int]]:
