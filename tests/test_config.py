@@ -206,3 +206,23 @@ def test_shipped_configs_load_and_start_with_command_hardware_result(path: Path)
     assert f"m2clip train configs/{path.name}" in comment
     for word in ("Hardware:", "Result:"):
         assert word in comment
+
+
+@pytest.mark.parametrize(
+    ("method", "setting"),
+    [
+        ("linear-probe", "loss.double_softmax=true"),
+        ("aim", "loss.mlm_policy=random"),
+        ("full", "loss.mlm_rate=0.5"),
+        ("text-prompts", "train.text_lr_scale=1.0"),
+        ("st-adapter", "loss.mlm=0.3"),
+        ("linear-probe", "loss.contrastive=0.3"),
+        ("full", "loss.visual=1.0"),
+    ],
+)
+def test_a_setting_that_the_method_would_ignore_is_refused(file: Path, method: str, setting: str) -> None:
+    file.write_text("out: runs/first\ndata:\n  train: videos/train\n")
+    key = setting.split("=")[0]
+    assert f"{key} " in refusal(file, f"model.method={method}", setting)
+    assert load_config(file, [f"model.method={method}"]).model.method == method
+    load_config(file, [f"model.method={method}", "loss.mlm_policy=off"])  # nothing is masked: true of every rival

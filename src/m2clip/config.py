@@ -409,6 +409,18 @@ class RunConfig(Settings):
                 term in METHOD_TERMS[method] or getattr(self.loss, term) == 0,
                 f"loss.{term} has a weight, but the method {method} has no such term; leave it out",
             )
+        settings = (
+            (self.loss, "loss.double_softmax", "cross_modal" in METHOD_TERMS[method]),
+            (self.loss, "loss.mlm_policy", "mlm" in METHOD_TERMS[method] or self.loss.mlm_policy == "off"),
+            (self.loss, "loss.mlm_rate", "mlm" in METHOD_TERMS[method]),
+            (self.train, "train.text_lr_scale", method == "m2clip"),
+        )
+        for section, key, used in settings:
+            name = key.split(".")[1]
+            need(
+                used or getattr(section, name) == type(section).model_fields[name].default,
+                f"{key} is set, but the method {method} has no use for it; leave it out",
+            )
         need(
             method == "frozen" or any(weights.values()),
             f"no loss term of the method {method} has a weight; give {' or '.join(METHOD_TERMS[method])} one",

@@ -93,6 +93,8 @@ class ModelInfo(_Record):
     def _parts_fit(self) -> Self:
         """A header may come from a stranger: what it claims is checked before anything is built by it."""
         layout, sizes, names = self.layout, self.sizes, self.class_names
+        need(self.rival.width > 0 or self.method not in ("st-adapter", "aim"), "the rival's width is 0")
+        need(self.rival.prompt_tokens > 0 or self.method != "text-prompts", "the rival's prompt_tokens is 0")
         need(self.rival.prompt_tokens + 3 <= sizes.context_length, "the learned prompt leaves no room for a class name")
         need(self.image_size % sizes.patch_size == 0, "image_size is no multiple of the patch size")
         for name, blocks, count in (
