@@ -21,8 +21,10 @@ ORDER = (
     ("model",),
     ("builtin.weights",),  # reads the shipped tensors; the rest of builtin uses the whole package
     ("checkpoint", "losses", "scoring", "report", "masked_words"),
-    ("train", "evaluate", "recognizer", "protocol"),
+    ("evaluated_classes", "protocol"),
+    ("train", "evaluate", "recognizer"),
     ("protocol_run",),
+    ("study",),
     ("builtin",),
     ("cli", "app"),
     ("__main__",),

@@ -21,8 +21,8 @@ from torch import Tensor
 from m2clip import __version__
 from m2clip.data.dataset import BadFile, Batch, VideoDataset, make_loader
 from m2clip.data.manifest import Manifest, Sample
-from m2clip.data.prompts import class_texts
-from m2clip.errors import ConfigError, M2CLIPError, VideoError
+from m2clip.errors import M2CLIPError, VideoError
+from m2clip.evaluated_classes import Protocol, evaluated_classes
 from m2clip.losses import SIMILARITY_SCALE
 from m2clip.masked_words import MaskedWordTest
 from m2clip.model.info import ModelInfo
@@ -30,7 +30,6 @@ from m2clip.model.video_clip import VideoCLIP
 from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
 from m2clip.scoring import Reading, class_embeddings, fuse_views, scores
 
-Protocol = Literal["supervised", "zero-shot"]
 FORMAT_VERSION = 1
 
 
@@ -94,6 +93,7 @@ def evaluate(
     manifest: Manifest,
     *,
     protocol: Protocol = "supervised",
+    texts: Sequence[Sequence[str]] | None = None,
     views_temporal: int = 1,
     views_spatial: int = 1,
     frames: int | None = None,
@@ -110,8 +110,9 @@ def evaluate(
     """Score every video of the manifest once, and measure.
 
     `supervised` needs the checkpoint's classes, in any order, and uses its texts; the visual head is read where it was
-    trained. `zero-shot` takes the manifest's own classes and reads the text head only. `frames` and `stride_frames` None: as
-    trained. `batch_size`: videos at a time in each process. `per_view` adds the probabilities of each view to the document.
+    trained. `zero-shot` takes the manifest's own classes and reads the text head only. `texts`, one or more for each class
+    of the manifest, take the place of the checkpoint's texts, or of the class names in its templates. `frames` and
+    `stride_frames` None: as trained. `batch_size`: videos at a time in each process. `per_view` adds the probabilities of each view to the document.
     `masked_words`: in the supervised protocol, a trained masked-word head is measured, too (`MaskedWordTest`).
     `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress` (videos done, all videos of this
     process). In a torch.distributed group each process scores its share and every process returns the whole result.
@@ -121,7 +122,7 @@ def evaluate(
     """
     started = time.perf_counter()
     info = model.info
-    texts, head_columns = _texts_and_columns(model, manifest, protocol)
+    classes = evaluated_classes(info, manifest, protocol, visual_head=model.visual_head is not None, texts=texts)
     dataset = VideoDataset(
         manifest,
         frames=info.frames if frames is None else frames,
@@ -134,7 +135,13 @@ def evaluate(
         views_spatial=views_spatial,
     )
     words = _word_test(model, manifest) if masked_words and protocol == "supervised" else None
-    run = _Run(dataset, class_embeddings(model, texts), head_columns=head_columns, per_view=per_view, words=words)
+    run = _Run(
+        dataset,
+        class_embeddings(model, classes.texts),
+        head_columns=classes.head_columns,
+        per_view=per_view,
+        words=words,
+    )
     run.score(model, batch_size=batch_size, workers=workers, on_bad_file=on_bad_file, tell=tell, progress=progress)
     scored = run.merge()
     if not scored:
@@ -165,7 +172,7 @@ def evaluate(
         "classes": len(manifest.class_names),
         "classes_seen_in_training": len(set(manifest.class_names) & set(info.class_names)) if info.trained else 0,
         "class_names": list(manifest.class_names),
-        "texts": [list(of_class) for of_class in texts],
+        "texts": [list(of_class) for of_class in classes.texts],
         "bad_files": [{"path": str(bad.path), "where": bad.where, "reason": bad.reason} for bad in run.bad],
         "model": _model_document(info, checkpoint),
         "seed": info.training.get("seed"),
@@ -303,31 +310,6 @@ def everywhere(bad: Sequence[BadFile]) -> list[BadFile]:
     shares: list[list[BadFile]] = [[] for _ in range(dist.get_world_size())]
     dist.all_gather_object(shares, list(bad))
     return [file for share in shares for file in share]
-
-
-def _texts_and_columns(
-    model: VideoCLIP, manifest: Manifest, protocol: str
-) -> tuple[Sequence[Sequence[str]], list[int] | None]:
-    """The texts of each class, and for each class its column in the visual head (None: the head is not read)."""
-    info, names = model.info, manifest.class_names
-    if protocol == "zero-shot":
-        return class_texts(names, template=info.template, further=manifest.further_texts), None
-    if protocol != "supervised":
-        raise ConfigError(f"the protocol {protocol!r} does not exist: choose supervised or zero-shot")
-    if not info.class_names:
-        raise ConfigError(
-            "the supervised protocol needs a model with classes of its own, and it has none: choose zero-shot"
-        )
-    if sorted(names) != sorted(info.class_names):
-        unknown = [name for name in names if name not in info.class_names]
-        differs = f"{unknown[0]!r} is none of them" if unknown else f"the data names {len(names)}"
-        raise ConfigError(
-            f"{manifest.source}: the supervised protocol (readings similarity, visual, ensemble) needs the checkpoint's "
-            f"{len(info.class_names)} classes, but {differs}: choose zero-shot, or read the data with the checkpoint's classes"
-        )
-    columns = [info.class_names.index(name) for name in names]
-    head_trained = info.trained and model.visual_head is not None
-    return [info.texts[column] for column in columns], columns if head_trained else None
 
 
 def _word_test(model: VideoCLIP, manifest: Manifest) -> MaskedWordTest | None:
