@@ -112,10 +112,11 @@ def evaluate(
     `supervised` needs the checkpoint's classes, in any order, and uses its texts; the visual head is read where it was
     trained. `zero-shot` takes the manifest's own classes and reads the text head only. `texts`, one or more for each class
     of the manifest, take the place of the checkpoint's texts, or of the class names in its templates. `frames` and
-    `stride_frames` None: as trained. `batch_size`: videos at a time in each process. `per_view` adds the probabilities of each view to the document.
-    `masked_words`: in the supervised protocol, a trained masked-word head is measured, too (`MaskedWordTest`).
-    `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress` (videos done, all videos of this
-    process). In a torch.distributed group each process scores its share and every process returns the whole result.
+    `stride_frames` None: as trained. `batch_size`: videos at a time in each process. `per_view` adds the probabilities of
+    each view to the document. `masked_words`: in the supervised protocol, a trained masked-word head is measured, too
+    (`MaskedWordTest`). `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress` (videos
+    done, all videos of this process). In a torch.distributed group each process scores its share and every process returns
+    the whole result.
 
     Raises ConfigError where protocol and classes do not fit; VideoError for a bad file with `on_bad_file="stop"`, or where
     no video at all can be read.
