@@ -76,6 +76,8 @@ class ProtocolFile(Settings):
     """Frames of a clip; none: as trained."""
     views: Annotated[str, Field(pattern=r"^[1-9][0-9]?x[1-9][0-9]?$")] = "1x1"
     """Temporal x spatial views of each video."""
+    template: str | None = None
+    """The sentence that class names are put into; none: the checkpoint's texts."""
     choices: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """What a user chooses: values by name; {name} in a list or class table stands for the value."""
     train: TrainPart | None = None
@@ -84,6 +86,13 @@ class ProtocolFile(Settings):
     """The parts, by name."""
     summary: Literal["mean", "harmonic"] = "mean"
     """mean: mean and standard deviation over the parts; harmonic: the harmonic mean of two or more."""
+
+    @field_validator("template", mode="after")
+    @classmethod
+    def _one_gap(cls, value: str | None) -> str | None:
+        fits = value is None or (value.count("{}") == 1 and value.count("{") == value.count("}") == 1)
+        need(fits, "it must hold {} exactly once, for the class name, and no other brace")
+        return value
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
