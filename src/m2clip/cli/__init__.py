@@ -14,6 +14,7 @@ import typer
 from m2clip import __version__
 from m2clip.cli import files, recognition, runs
 from m2clip.cli.output import say
+from m2clip.cli.study import study
 from m2clip.errors import M2CLIPError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for command in (runs.demo, runs.train, runs.evaluate, recognition.classify, recognition.timeline, recognition.embed):
     app.command()(command)
+app.command()(study)
 app.command()(files.convert)
 app.command()(files.info)
 
