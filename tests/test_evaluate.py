@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from m2clip import Recognizer
 from m2clip.data.dataset import VideoDataset
+from m2clip.data.descriptions import read_text_source
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
 from m2clip.data.tokenizer import get_tokenizer
 from m2clip.errors import ConfigError, M2CLIPError, VideoError
@@ -142,6 +143,60 @@ def test_supervised_uses_the_texts_of_the_checkpoint(folder: Path) -> None:
     model = trained_model(further_texts=(("it bounces",), (), ()))
     used = evaluate(model, read_manifest(folder)).document["protocol"]
     assert used["texts"][0] == ["A video of bouncing", "it bounces"]
+
+
+def test_other_texts_take_the_place_of_the_checkpoints(folder: Path) -> None:
+    """The similarity reading follows them, by a mean that is computed here; the visual head does not care."""
+    model, manifest = trained_model(further_texts=(("it bounces",), (), ())), read_manifest(folder)
+    own = evaluate(model, manifest)
+    texts = [["it jumps up", "it springs"], ["it goes"], ["it turns", "it whirls", "it rotates"]]
+    other = evaluate(model, manifest, texts=texts)
+    assert np.array_equal(own.probabilities["visual"], other.probabilities["visual"])
+    with torch.inference_mode():
+        embeddings = [
+            normalize(
+                sum(normalize(model.encode_text(get_tokenizer()([text])).embedding[0], dim=0) for text in some), dim=0
+            )
+            for some in texts
+        ]
+        for n, sample in enumerate(manifest.samples):
+            video = torch.from_numpy(Recognizer(model).embed(sample.path))
+            expected = torch.stack([100 * video @ embedding for embedding in embeddings]).softmax(0)
+            assert np.allclose(other.probabilities["similarity"][n], expected.numpy(), atol=1e-5)
+    used = other.document["protocol"]
+    assert used["texts"] == texts
+    assert (used["template"], used["more_templates"], used["texts_file"]) == (None, [], None)
+    for bad in (texts[:2], [["a"], [], ["b"]]):
+        with pytest.raises(ConfigError, match="give each class one"):
+            evaluate(model, manifest, texts=bad)
+
+
+@pytest.mark.parametrize("protocol", ["supervised", "zero-shot"])
+def test_texts_from_files_stand_in_the_report(folder: Path, tmp_path: Path, protocol: Any) -> None:
+    (tmp_path / "templates.txt").write_text("a clip of {}\nsomething {}\n")
+    (tmp_path / "texts.json").write_text(
+        '{"Spinning": "it turns", "moving": ["it goes", "it runs"], "bouncing": "it jumps"}'
+    )
+    model = trained_model(further_texts=(("up, down",), (), ()), more_templates=("one more {}",))
+    table = ClassTable(NAMES, (("up, down",), (), ()))
+    manifest = read_manifest(folder, classes=table)
+    own = evaluate(model, manifest, protocol=protocol).document["protocol"]
+    assert own["texts"][0] == ["A video of bouncing", "one more bouncing", "up, down"]
+    assert (own["template"], own["more_templates"]) == ("A video of {}", ["one more {}"])
+    assert (own["templates_file"], own["texts_file"]) == (None, None)
+    both = read_text_source(templates=tmp_path / "templates.txt", descriptions=tmp_path / "texts.json")
+    used = json.loads(json.dumps(evaluate(model, manifest, protocol=protocol, texts=both).document))["protocol"]
+    assert used["texts"] == [
+        ["a clip of bouncing", "something bouncing", "up, down", "it jumps"],
+        ["a clip of moving", "something moving", "it goes", "it runs"],
+        ["a clip of spinning", "something spinning", "it turns"],
+    ]
+    assert (used["template"], used["more_templates"]) == ("a clip of {}", ["something {}"])
+    assert used["texts_file"]["path"] == str(tmp_path / "texts.json")
+    assert len(used["templates_file"]["sha256"]) == 64
+    alone = read_text_source(descriptions=tmp_path / "texts.json")
+    used = evaluate(model, manifest, protocol=protocol, texts=alone).document["protocol"]
+    assert used["texts"] == [["it jumps"], ["it goes", "it runs"], ["it turns"]]
 
 
 def test_views_are_kept_on_request_and_averaged_as_probabilities(folder: Path) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from m2clip import __version__
 from m2clip.data.dataset import BadFile, Batch, VideoDataset, make_loader
+from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.errors import M2CLIPError, VideoError
 from m2clip.evaluated_classes import Protocol, evaluated_classes
@@ -93,7 +94,7 @@ def evaluate(
     manifest: Manifest,
     *,
     protocol: Protocol = "supervised",
-    texts: Sequence[Sequence[str]] | None = None,
+    texts: TextSource | Sequence[Sequence[str]] | None = None,
     views_temporal: int = 1,
     views_spatial: int = 1,
     frames: int | None = None,
@@ -110,15 +111,15 @@ def evaluate(
     """Score every video of the manifest once, and measure.
 
     `supervised` needs the checkpoint's classes, in any order, and uses its texts; the visual head is read where it was
-    trained. `zero-shot` takes the manifest's own classes and reads the text head only. `texts`, one or more for each class
-    of the manifest, take the place of the checkpoint's texts, or of the class names in its templates. `frames` and
-    `stride_frames` None: as trained. `batch_size`: videos at a time in each process. `per_view` adds the probabilities of
-    each view to the document. `masked_words`: in the supervised protocol, a trained masked-word head is measured, too
-    (`MaskedWordTest`). `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress` (videos
-    done, all videos of this process). In a torch.distributed group each process scores its share and every process returns
-    the whole result.
+    trained. `zero-shot` takes the manifest's own classes and reads the text head only. `texts`, a source of them, or one or
+    more for each class of the manifest, take the place of the checkpoint's texts, or of the class names in its templates.
+    `frames` and `stride_frames` None: as trained. `batch_size`: videos at a time in each process. `per_view` adds the
+    probabilities of each view to the document. `masked_words`: in the supervised protocol, a trained masked-word head is
+    measured, too (`MaskedWordTest`). `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress`
+    (videos done, all videos of this process). In a torch.distributed group each process scores its share and every process
+    returns the whole result.
 
-    Raises ConfigError where protocol and classes do not fit; VideoError for a bad file with `on_bad_file="stop"`, or where
+    Raises ConfigError where protocol, classes and texts do not fit; VideoError for a bad file with `on_bad_file="stop"`, or where
     no video at all can be read.
     """
     started = time.perf_counter()
@@ -169,7 +170,7 @@ def evaluate(
         "std": list(info.sizes.std),
         "similarity_scale": SIMILARITY_SCALE,
         "strength": model.strength,
-        "template": info.template,
+        **classes.texts_from,
         "classes": len(manifest.class_names),
         "classes_seen_in_training": len(set(manifest.class_names) & set(info.class_names)) if info.trained else 0,
         "class_names": list(manifest.class_names),

@@ -81,11 +81,11 @@ class ClassTable:
         exact |= {name: index for index, name in enumerate(self.names)}
         loose: dict[str, set[int]] = {}
         for name, index in exact.items():
-            loose.setdefault(_fold(name), set()).add(index)
+            loose.setdefault(fold_name(name), set()).add(index)
         found: dict[str, int] = {}
         for where, label in labels:
             if label not in found:
-                candidates = {exact[label]} if label in exact else loose.get(_fold(label), set())
+                candidates = {exact[label]} if label in exact else loose.get(fold_name(label), set())
                 if len(candidates) != 1:
                     raise ManifestError(f"{where}: unknown class {label!r}: {self._advice(label, candidates)}")
                 (found[label],) = candidates
@@ -96,8 +96,8 @@ class ClassTable:
             return "it could be " + " or ".join(repr(self.names[index]) for index in sorted(candidates))
         if _WHOLE_NUMBER.fullmatch(label):
             return "other labels of this list are names, so use names or ids throughout"
-        known = {_fold(name): name for name in (*self.folders, *self.names) if name}
-        near = difflib.get_close_matches(_fold(label), known, n=1, cutoff=0.7)
+        known = {fold_name(name): name for name in (*self.folders, *self.names) if name}
+        near = difflib.get_close_matches(fold_name(label), known, n=1, cutoff=0.7)
         if near:
             return f"did you mean {known[near[0]]!r}?"
         some = ", ".join(map(repr, self.names[:5]))
@@ -180,5 +180,6 @@ def _refuse_repeated_names(file: ListFile, names: Sequence[tuple[int, str]]) -> 
             )
 
 
-def _fold(name: str) -> str:
+def fold_name(name: str) -> str:
+    """What two spellings of a name share that differ in case, or in underscores for spaces."""
     return " ".join(name.replace("_", " ").split()).casefold()

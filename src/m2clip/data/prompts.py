@@ -54,6 +54,11 @@ def class_texts(
     )
 
 
+def check_template(template: str) -> None:
+    """Raise ConfigError unless the template holds exactly one {} and no other brace."""
+    _template_ends(template)
+
+
 def mlm_words(names: Sequence[str], template: str) -> tuple[str, ...]:
     """Return all words of the class names and the template: lower case, sorted, unique.
 
