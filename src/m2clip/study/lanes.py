@@ -18,6 +18,8 @@ from m2clip.errors import M2CLIPError
 from m2clip.study.plan import Cell
 
 _SPAWN = get_context("spawn")
+# Else glibc returns large blocks to the system after each use and fetches them anew, page by page. It reads this when a process starts.
+_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
 
 
 class Lane:
@@ -32,6 +34,8 @@ class Lane:
         self.connection, theirs = _SPAWN.Pipe()
         # Not a daemon in Python's sense, for these may have no children, and data loaders are children.
         self._process = _SPAWN.Process(target=_work, args=(theirs, self._threads))
+        for name, value in _KEEP_MEMORY.items():
+            os.environ.setdefault(name, value)
         self._process.start()
         theirs.close()
 
