@@ -20,10 +20,10 @@ ORDER = (
     ("data",),
     ("model",),
     ("builtin.weights",),  # reads the shipped tensors; the rest of builtin uses the whole package
-    ("checkpoint", "losses", "scoring", "report", "masked_words"),
+    ("checkpoint", "losses", "scoring", "report", "masked_words", "scoring_pass"),
     ("evaluated_classes", "protocol"),
     ("train", "evaluate", "recognizer"),
-    ("protocol_run",),
+    ("protocol_run", "protocol_preview"),
     ("study",),
     ("builtin",),
     ("cli", "app"),

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from m2clip.config_file import Settings, Source, nearest, need, validate
 from m2clip.data.class_lists import read_class_lists
+from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import ClassTable, Manifest, read_classes, read_manifest
 from m2clip.errors import ConfigError
 
@@ -149,6 +150,12 @@ class Protocol:
         return self.written.title
 
     @property
+    def texts(self) -> TextSource | None:
+        """What the class texts are made from; None: from the checkpoint's templates."""
+        template = self.written.template
+        return None if template is None else TextSource(templates=(template,))
+
+    @property
     def views(self) -> tuple[int, int]:
         """Temporal and spatial views of each video."""
         temporal, spatial = self.written.views.split("x")
@@ -166,6 +173,13 @@ class Protocol:
         if test.code is not None:
             return read_class_lists(test.list, code=test.code, classes=classes, root=self.root)
         return read_manifest(test.list, classes=classes, root=None if test.list.is_dir() else self.root)
+
+    @property
+    def trains(self) -> bool:
+        """Whether `train_settings` has an answer: the protocol says what to train on, and the choices that it needs are made."""
+        train = self.written.train
+        texts = [] if train is None else [text for text in train.model_dump().values() if text is not None]
+        return train is not None and all(gap in self.chosen for text in texts for gap in _GAP.findall(text))
 
     def train_settings(self) -> dict[str, Any]:
         """The values of a run's `data`: train, val, classes, root. ConfigError where there is no training part, or a choice is open."""
@@ -226,13 +240,14 @@ def load_protocol(
     return Protocol(path.stem, path, written, lists, videos, chosen, tests)
 
 
+def shipped_names() -> tuple[str, ...]:
+    """The names of the protocols in the package, sorted."""
+    return tuple(sorted(path.stem for path in _SHIPPED.glob("*.yaml")))
+
+
 def shipped_protocols() -> dict[str, str]:
     """Name -> title of the protocols in the package, sorted."""
-    return {
-        path.stem: validate(ProtocolFile, source.values, where=source.where).title
-        for path in sorted(_SHIPPED.glob("*.yaml"))
-        for source in [Source.read(path)]
-    }
+    return {name: load_protocol(name).title for name in shipped_names()}
 
 
 def shipped_classes(name: str) -> ClassTable:
@@ -244,11 +259,9 @@ def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if Path(text).suffix in (".yaml", ".yml"):
         return Path(text)
-    names = [path.stem for path in sorted(_SHIPPED.glob("*.yaml"))]
-    if text not in names:
+    if text not in shipped_names():
         raise ConfigError(
-            f"the protocol {text!r} does not exist{nearest(text, names)}; give supervised, zero-shot, a YAML file, or one of "
-            f"{', '.join(names)}"
+            f"there is no protocol {text!r}; give a YAML file, or one of {', '.join(shipped_names())}{nearest(text, shipped_names())}"
         )
     return _SHIPPED / f"{text}.yaml"
 
@@ -261,7 +274,7 @@ def _table(name: str, folder: Path, *, where: str) -> Path:
     names = [path.stem for path in sorted((_SHIPPED / "classes").glob("*.csv"))]
     if name not in names:
         raise ConfigError(
-            f"{where}: the package has no class table {name!r}{nearest(name, names)}; give a file (.csv, .txt) or one of {', '.join(names)}"
+            f"{where}: the package has no class table {name!r}; give a file (.csv, .txt) or one of {', '.join(names)}{nearest(name, names)}"
         )
     return path
 

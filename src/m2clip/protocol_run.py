@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from m2clip.data.manifest import Manifest
-from m2clip.data.prompts import class_texts
+from m2clip.data.descriptions import TextSource
 from m2clip.evaluate import Evaluation, evaluate
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol import Protocol
@@ -16,8 +15,6 @@ from m2clip.report.files import results_folder, write_json, write_whole
 from m2clip.report.page import Section, Table, page
 
 FORMAT_VERSION = 1
-Texts = Callable[[Manifest], Sequence[Sequence[str]]]
-"""The texts of the classes of a part."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def run_protocol(
     *,
     views: tuple[int, int] | None = None,
     frames: int | None = None,
-    texts: Texts | None = None,
+    texts: TextSource | None = None,
     batch_size: int = 8,
     workers: int = 0,
     on_bad_file: Literal["skip", "stop"] = "skip",
@@ -81,7 +78,7 @@ def run_protocol(
             model,
             manifest,
             protocol=kind,
-            texts=protocol_texts(protocol, manifest) if texts is None else texts(manifest),
+            texts=texts or protocol.texts,
             views_temporal=temporal,
             views_spatial=spatial,
             frames=frames or protocol.written.frames,
@@ -103,14 +100,6 @@ def run_protocol(
         "summary": summarise({n: one.metrics for n, one in results.items()}, rule=protocol.written.summary),
     }
     return ProtocolResult(document, results)
-
-
-def protocol_texts(protocol: Protocol, manifest: Manifest) -> Sequence[Sequence[str]] | None:
-    """The class names in the protocol's template and their further texts; None where it has no template."""
-    template = protocol.written.template
-    if template is None:
-        return None
-    return class_texts(manifest.class_names, template=template, further=manifest.further_texts)
 
 
 def summarise(parts: Mapping[str, Mapping[str, Metrics]], *, rule: Literal["mean", "harmonic"]) -> dict[str, Any]:

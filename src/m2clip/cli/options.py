@@ -9,13 +9,6 @@ from typing import Annotated
 import typer
 
 
-class Protocol(StrEnum):
-    """Which classes an evaluation may have."""
-
-    supervised = "supervised"
-    zero_shot = "zero-shot"
-
-
 class OnBadFile(StrEnum):
     """What a file that cannot be read does."""
 
@@ -52,6 +45,14 @@ Strength = Annotated[
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many labels to give.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Templates = Annotated[
+    Path | None,
+    typer.Option("--templates", help="Text file of sentences with {}, one a line, instead of the checkpoint's."),
+]
+Texts = Annotated[
+    Path | None,
+    typer.Option("--texts", help='JSON {"class": ["text", ...]}: instead of the checkpoint\'s, or behind --templates.'),
+]
 Root = Annotated[Path | None, typer.Option("--root", help="Folder that paths in a list are relative to.")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="Class table: CSV id,name or one name a line.")]
 

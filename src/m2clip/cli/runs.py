@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,21 +14,17 @@ from m2clip.cli.options import (
     Frames,
     Json,
     OnBadFile,
-    Protocol,
     Root,
     Strength,
-    Views,
     Weights,
     view_counts,
 )
 from m2clip.cli.output import print_json, progress_bar, say, show
-from m2clip.errors import ManifestError
+from m2clip.cli.protocols import Choose, PlainData, find_protocol
+from m2clip.cli.protocols import dry_run as show_dry_run
 
 if TYPE_CHECKING:
     import torch
-
-    from m2clip.data.manifest import Manifest
-    from m2clip.model.video_clip import VideoCLIP
 
 
 def demo(
@@ -69,13 +65,31 @@ def train(
 
 def evaluate(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, hub id or backbone name.")],
-    data: Annotated[Path, typer.Option("--data", help="Folder with one folder a class, CSV path,label, or list file.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="Folder with one folder a class, CSV path,label, or list file; a protocol's folder."
+        ),
+    ] = None,
     classes: Classes = None,
     root: Root = None,
     protocol: Annotated[
-        Protocol, typer.Option("--protocol", help="supervised: the checkpoint's classes; zero-shot: any classes.")
-    ] = Protocol.supervised,
-    views: Views = "1x1",
+        str,
+        typer.Option(
+            "--protocol",
+            help="supervised: the checkpoint's classes; zero-shot: any classes; a name of `m2clip data protocols`; a YAML file.",
+        ),
+    ] = "supervised",
+    choose: Choose = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be evaluated: videos, missing files, texts, views.")
+    ] = False,
+    views: Annotated[
+        str | None,
+        typer.Option(
+            "--views", help="Temporal x spatial views of each video, as in 4x3; default: the protocol's, or 1x1."
+        ),
+    ] = None,
     frames: Frames = None,
     strength: Strength = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Videos at a time.")] = 8,
@@ -90,34 +104,43 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Measure a model on labelled videos. Under torchrun each process takes its share."""
+    plan = find_protocol(protocol, data=data, classes=classes, root=root, choose=choose)
+    view_pair = None if views is None else view_counts(views)
+    if dry_run:
+        show_dry_run(checkpoint, plan, views=view_pair, frames=frames, json=json)
+        return
     with _process_group(device) as (own_device, is_first):
+        from m2clip.evaluate import Evaluation
         from m2clip.evaluate import evaluate as run
+        from m2clip.protocol_run import ProtocolResult, run_protocol
         from m2clip.recognizer import find_model
         from m2clip.report.files import results_folder
 
-        temporal, spatial = view_counts(views)
         model = find_model(checkpoint, weights=weights).to(own_device)
         if strength is not None:
             model.set_strength(strength)
-        manifest = _manifest(model, data, classes=classes, root=root, protocol=protocol.value)
         if out is not None and is_first:
             results_folder(out)  # before the work, which would be lost
+        result: Evaluation | ProtocolResult
         with progress_bar("evaluating") as progress:
-            result = run(
-                model,
-                manifest,
-                protocol=protocol.value,
-                views_temporal=temporal,
-                views_spatial=spatial,
-                frames=frames,
-                batch_size=batch_size,
-                workers=workers,
-                on_bad_file=on_bad_file.value,
-                per_view=per_view,
-                checkpoint=checkpoint,
-                tell=say,
-                progress=progress,
-            )
+            settings: dict[str, Any] = {
+                "frames": frames,
+                "batch_size": batch_size,
+                "workers": workers,
+                "on_bad_file": on_bad_file.value,
+                "per_view": per_view,
+                "checkpoint": checkpoint,
+                "tell": say,
+                "progress": progress,
+            }
+            if isinstance(plan, PlainData):
+                manifest = plan.manifest(model.info.class_names)
+                temporal, spatial = view_pair or (1, 1)
+                result = run(
+                    model, manifest, protocol=plan.kind, views_temporal=temporal, views_spatial=spatial, **settings
+                )
+            else:
+                result = run_protocol(model, plan, views=view_pair, **settings)
         if is_first:
             if out is not None:
                 say(f"{out}: " + ", ".join(result.write(out)))
@@ -147,19 +170,3 @@ def _process_group(name: str | None) -> Iterator[tuple["torch.device", bool]]:
         yield device, dist.get_rank() == 0
     finally:
         dist.destroy_process_group()
-
-
-def _manifest(model: "VideoCLIP", data: Path, *, classes: Path | None, root: Path | None, protocol: str) -> "Manifest":
-    """Labels mean the classes of the file given, else the checkpoint's (supervised), else what the data itself names."""
-    from m2clip.data.manifest import ClassTable, read_manifest
-
-    if classes is not None or protocol == "zero-shot" or not model.info.class_names:
-        return read_manifest(data, classes=classes, root=root)
-    try:
-        return read_manifest(data, classes=ClassTable(model.info.class_names), root=root)
-    except ManifestError as error:
-        try:
-            read_manifest(data, root=root)
-        except ManifestError:
-            raise error from None
-        raise ManifestError(f"{error} (the checkpoint's); --protocol zero-shot takes other classes") from None

@@ -1,0 +1,112 @@
+"""What an evaluation would do, told before it is done: videos and missing files, classes and their texts, views and readings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from m2clip.data.descriptions import TextSource
+from m2clip.data.manifest import Manifest
+from m2clip.evaluated_classes import evaluated_classes
+from m2clip.model.info import ModelInfo
+from m2clip.protocol import Kind, Protocol
+
+SHOWN = 3
+"""How many missing files and class texts are shown as text."""
+
+
+def preview_protocol(
+    info: ModelInfo,
+    protocol: Protocol,
+    *,
+    visual_head: bool,
+    views: tuple[int, int] | None = None,
+    frames: int | None = None,
+    texts: TextSource | None = None,
+) -> dict[str, Any]:
+    """The document of a dry run; the settings are those of `run_protocol`. Raises what would keep the run from starting."""
+    return {
+        "name": protocol.name,
+        "title": protocol.title,
+        "source": protocol.written.source,
+        "choices": dict(protocol.chosen),
+        "summary": protocol.written.summary,
+        "train": protocol.train_settings() if protocol.trains else None,
+        "parts": {
+            name: preview_part(
+                info,
+                protocol.manifest(name, class_names=info.class_names),
+                protocol.tests[name].kind,
+                visual_head=visual_head,
+                views=views or protocol.views,
+                frames=frames or protocol.written.frames,
+                texts=texts or protocol.texts,
+            )
+            for name in protocol.tests
+        },
+    }
+
+
+def preview_part(
+    info: ModelInfo,
+    manifest: Manifest,
+    kind: Kind,
+    *,
+    visual_head: bool,
+    views: tuple[int, int],
+    frames: int | None = None,
+    texts: TextSource | None = None,
+) -> dict[str, Any]:
+    """What evaluating these videos would do. `clips` counts the views of all videos that are there."""
+    classes = evaluated_classes(info, manifest, kind, visual_head=visual_head, texts=texts)
+    missing = manifest.missing()
+    found = len(manifest.samples) - len(missing)
+    return {
+        "kind": kind,
+        "list": manifest.source,
+        "sha256": manifest.sha256,
+        "videos": {
+            "listed": len(manifest.samples),
+            "found": found,
+            "missing": len(missing),
+            "first_missing": [{"path": str(one.path), "where": one.where} for one in missing[:SHOWN]],
+        },
+        "classes": len(manifest.class_names),
+        "class_names": list(manifest.class_names),
+        "classes_without_videos": len(manifest.class_names) - len({sample.label for sample in manifest.samples}),
+        "texts": [list(of_class) for of_class in classes.texts],
+        "readings": list(classes.readings),
+        "views": {"temporal": views[0], "spatial": views[1]},
+        "frames": info.frames if frames is None else frames,
+        "stride_frames": info.stride_frames,
+        "clips": found * views[0] * views[1],
+    }
+
+
+def preview_lines(document: Mapping[str, Any]) -> list[str]:
+    """A dry run as lines of text."""
+    lines = [document["title"]] if document.get("title") else []
+    for name, part in document["parts"].items():
+        videos, views = part["videos"], part["views"]
+        lines += [
+            "",
+            f"{name}: {part['kind']}, {part['classes']} classes, {part['frames']} frames, "
+            f"{views['temporal']}x{views['spatial']} views, readings {', '.join(part['readings'])}",
+            f"  list      {part['list']}",
+            f"  videos    {videos['listed']} listed, {videos['found']} found, {videos['missing']} missing; "
+            f"{part['clips']} clips to encode",
+            *(f"  missing   {one['path']} (listed at {one['where']})" for one in videos["first_missing"]),
+            *(f"  text      {_first(of_class)}" for of_class in part["texts"][:SHOWN]),
+            *([f"  ...       {part['classes'] - SHOWN} classes more"] if part["classes"] > SHOWN else []),
+        ]
+        if part["classes_without_videos"]:
+            lines.append(f"  empty     {part['classes_without_videos']} classes have no video")
+    if len(document["parts"]) > 1:
+        rule = {"mean": "mean and standard deviation (n - 1) over the parts", "harmonic": "harmonic mean of the parts"}
+        lines += ["", f"summary: {rule[document['summary']]}"]
+    if document.get("train"):
+        settings = " ".join(f"data.{key}={value}" for key, value in document["train"].items())
+        lines += ["", f"train: {settings}"]
+    return lines if lines[0] else lines[1:]
+
+
+def _first(texts: Sequence[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{texts[0]} (and {len(texts) - 1} more)"
