@@ -21,7 +21,7 @@ ORDER = (
     ("model",),
     ("builtin.weights",),  # reads the shipped tensors; the rest of builtin uses the whole package
     ("checkpoint", "losses", "scoring", "report", "masked_words", "scoring_pass"),
-    ("evaluated_classes", "protocol"),
+    ("evaluated_classes", "protocol_file", "protocol"),
     ("train", "evaluate", "recognizer"),
     ("protocol_run", "protocol_preview"),
     ("study",),

@@ -4,115 +4,22 @@ A protocol is a small YAML file. Those in the package name the lists of public d
 the user's disk. Nothing here imports torch.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, field_validator, model_validator
-
-from m2clip.config_file import Settings, Source, nearest, need, validate
+from m2clip.config_file import Source, nearest, validate
 from m2clip.data.class_lists import read_class_lists
-from m2clip.data.descriptions import TextSource
-from m2clip.data.manifest import ClassTable, Manifest, read_classes, read_manifest
+from m2clip.data.manifest import ClassTable, Manifest, read_manifest
 from m2clip.errors import ConfigError
+from m2clip.protocol_file import GAP, Kind, ProtocolFile
 
-Kind = Literal["supervised", "zero-shot"]
-_GAP = re.compile(r"\{([^{}]*)\}")
+if TYPE_CHECKING:
+    from m2clip.data.descriptions import TextSource
+
 _SHIPPED = Path(str(resources.files("m2clip").joinpath("protocols")))
-
-
-class TestPart(Settings):
-    """Videos that are evaluated together."""
-
-    list: str
-    """A list file, CSV or folder; with * in its name one list a class (`*_test_split1.txt`), whose lines end in codes."""
-    classes: str | None = None
-    """A class table of the package (its name), or a file; none: the classes that the list or folder names."""
-    kind: Kind
-    """supervised: the checkpoint's classes; zero-shot: any classes, by the text head alone."""
-    code: Annotated[int, Field(ge=0)] | None = None
-    """The code of the lines that count, where `list` has one list a class."""
-
-    @model_validator(mode="after")
-    def _code_where_there_are_codes(self) -> Self:
-        need(
-            ("*" in self.list) == (self.code is not None),
-            "a list with * needs a code, such as 2, and any other list has none",
-        )
-        return self
-
-
-class TrainPart(Settings):
-    """Videos to train on before the test."""
-
-    list: str
-    """A list file, CSV or folder."""
-    val: str | None = None
-    """Videos that choose the best checkpoint; none: the last is the best."""
-    classes: str | None = None
-    """A class table of the package (its name), or a file; none: the classes that the list or folder names."""
-
-    @field_validator("list", "val", mode="after")
-    @classmethod
-    def _plain_list(cls, value: str | None) -> str | None:
-        need(value is None or "*" not in value, "training reads one list, so it must hold no *")
-        return value
-
-
-class ProtocolFile(Settings):
-    """A protocol as it is written."""
-
-    title: str
-    """One line."""
-    source: str = ""
-    """The paper, and where the lists come from."""
-    folder: str
-    """Where the lists lie, relative to the working directory; --data gives another."""
-    root: str | None = None
-    """Where the videos lie, relative to `folder`; none: the folder of each list."""
-    frames: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Frames of a clip; none: as trained."""
-    views: Annotated[str, Field(pattern=r"^[1-9][0-9]?x[1-9][0-9]?$")] = "1x1"
-    """Temporal x spatial views of each video."""
-    template: str | None = None
-    """The sentence that class names are put into; none: the checkpoint's texts."""
-    choices: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """What a user chooses: values by name; {name} in a list or class table stands for the value."""
-    train: TrainPart | None = None
-    """What to train on; none: the protocol only tests."""
-    tests: dict[str, TestPart]
-    """The parts, by name."""
-    summary: Literal["mean", "harmonic"] = "mean"
-    """mean: mean and standard deviation over the parts; harmonic: the harmonic mean of two or more."""
-
-    @field_validator("template", mode="after")
-    @classmethod
-    def _one_gap(cls, value: str | None) -> str | None:
-        fits = value is None or (value.count("{}") == 1 and value.count("{") == value.count("}") == 1)
-        need(fits, "it must hold {} exactly once, for the class name, and no other brace")
-        return value
-
-    @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
-        need(len(self.tests) > 0, "tests is empty; name at least one part with its list")
-        need(self.summary == "mean" or len(self.tests) > 1, "summary is harmonic, but there is only one part in tests")
-        for name in self.tests:
-            need(
-                re.fullmatch(r"[a-z0-9][a-z0-9_-]*", name) is not None, f"the part {name!r} must be a name like split-1"
-            )
-        for name, values in self.choices.items():
-            need(len(values) > 0, f"choices.{name} is empty; give its values")
-        parts = [*self.tests.values(), *([self.train] if self.train else [])]
-        written = [text for part in parts for text in part.model_dump().values() if isinstance(text, str)]
-        gaps = [gap for text in written for gap in _GAP.findall(text)]
-        unknown = [gap for gap in gaps if gap not in self.choices]
-        need(not unknown, f"{{{', '.join(unknown[:1])}}} stands in a list, but choices has no such name")
-        unused = [name for name in self.choices if name not in gaps]
-        need(not unused, f"choices.{', '.join(unused[:1])} stands in no list as {{{', '.join(unused[:1])}}}")
-        return self
 
 
 @dataclass(frozen=True)
@@ -150,8 +57,10 @@ class Protocol:
         return self.written.title
 
     @property
-    def texts(self) -> TextSource | None:
+    def texts(self) -> "TextSource | None":
         """What the class texts are made from; None: from the checkpoint's templates."""
+        from m2clip.data.descriptions import TextSource  # imports torch
+
         template = self.written.template
         return None if template is None else TextSource(templates=(template,))
 
@@ -179,7 +88,7 @@ class Protocol:
         """Whether `train_settings` has an answer: the protocol says what to train on, and the choices that it needs are made."""
         train = self.written.train
         texts = [] if train is None else [text for text in train.model_dump().values() if text is not None]
-        return train is not None and all(gap in self.chosen for text in texts for gap in _GAP.findall(text))
+        return train is not None and all(gap in self.chosen for text in texts for gap in GAP.findall(text))
 
     def train_settings(self) -> dict[str, Any]:
         """The values of a run's `data`: train, val, classes, root. ConfigError where there is no training part, or a choice is open."""
@@ -250,11 +159,6 @@ def shipped_protocols() -> dict[str, str]:
     return {name: load_protocol(name).title for name in shipped_names()}
 
 
-def shipped_classes(name: str) -> ClassTable:
-    """A class table of the package, by its name. ConfigError where there is none."""
-    return read_classes(_table(name, Path(), where="class table"))
-
-
 def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
     if Path(text).suffix in (".yaml", ".yml"):
@@ -297,7 +201,7 @@ def _checked_choices(choices: Mapping[str, Any], written: ProtocolFile, *, where
 
 
 def _fill(text: str, chosen: Mapping[str, str], choices: Mapping[str, tuple[str, ...]], *, where: str) -> str:
-    for gap in _GAP.findall(text):
+    for gap in GAP.findall(text):
         if gap not in chosen:
             raise ConfigError(f"{where}: {text} needs a choice: set {gap} to one of {', '.join(choices[gap])}")
         text = text.replace(f"{{{gap}}}", chosen[gap])

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from m2clip.data.descriptions import TextSource
 from m2clip.evaluate import Evaluation, evaluate
+from m2clip.evaluated_classes import evaluated_classes
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol import Protocol
 from m2clip.report import Metrics
@@ -66,10 +67,14 @@ def run_protocol(
     """Evaluate every part with `evaluate`, and put the accuracies together as the protocol says.
 
     `views` (temporal, spatial), `frames` and `texts` take the place of the protocol's own; the rest is as in `evaluate`. All
-    lists are read before the first video, so that a missing one costs no work. Raises ManifestError for lists, ConfigError where
+    lists and classes are looked at before the first video. Raises ManifestError for lists, ConfigError where
     a supervised part has other classes than the model, VideoError where not one video of a part can be read.
     """
     manifests = {name: protocol.manifest(name, class_names=model.info.class_names) for name in protocol.tests}
+    texts = texts or protocol.texts
+    for name, manifest in manifests.items():  # what does not fit ends the run here, not after an hour
+        head = model.visual_head is not None
+        evaluated_classes(model.info, manifest, protocol.tests[name].kind, visual_head=head, texts=texts)
     temporal, spatial = views or protocol.views
     results: dict[str, Evaluation] = {}
     for name, manifest in manifests.items():
@@ -78,7 +83,7 @@ def run_protocol(
             model,
             manifest,
             protocol=kind,
-            texts=texts or protocol.texts,
+            texts=texts,
             views_temporal=temporal,
             views_spatial=spatial,
             frames=frames or protocol.written.frames,

@@ -13,7 +13,8 @@ from m2clip.errors import ManifestError
 
 if TYPE_CHECKING:
     from m2clip.data.manifest import Manifest
-    from m2clip.protocol import Kind, Protocol
+    from m2clip.protocol import Protocol
+    from m2clip.protocol_file import Kind
 
 KINDS: tuple["Kind", ...] = ("supervised", "zero-shot")
 Choose = Annotated[
