@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 import m2clip.recognizer
 from m2clip import Prediction, Recognizer, load
+from m2clip.data.descriptions import TextSource
 from m2clip.data.tokenizer import get_tokenizer
 from m2clip.data.transforms import test_clip as clip_of_frames
 from m2clip.data.video import Video
@@ -120,6 +121,29 @@ def test_a_trained_head_is_read_for_the_models_own_classes_only(video: Path) -> 
 def test_the_order_of_labels_does_not_change_their_scores(video: Path) -> None:
     recognizer = Recognizer(trained_model(LABELS))
     assert by_label(recognizer.classify(video, LABELS[::-1])) == pytest.approx(by_label(recognizer.classify(video)))
+
+
+def test_several_templates_are_averaged_for_any_names(video: Path) -> None:
+    one, several = Recognizer(tiny_model()), Recognizer(tiny_model(more_templates=("a clip, {}",)))
+    assert several.prepare(LABELS).texts[0] == ("A video of walking", "a clip, walking")
+    assert by_label(several.classify(video, LABELS)) != pytest.approx(by_label(one.classify(video, LABELS)), abs=1e-4)
+    by_hand = {name: [f"a clip, {name}", f"A video of {name}"] for name in LABELS}
+    assert by_label(one.classify(video, by_hand)) == pytest.approx(by_label(several.classify(video, LABELS)))
+
+
+def test_a_source_of_texts_takes_the_place_of_the_models(video: Path) -> None:
+    model = trained_model(LABELS, further_texts=(("legs",), (), ()))
+    source = TextSource(("see {}",), {name: (f"someone is {name}",) for name in [*LABELS, "sleeping"]})
+    recognizer = Recognizer(model, texts=source)
+    own = recognizer.prepare(LABELS[::-1])
+    assert own.texts[2] == ("see walking", "legs", "someone is walking")
+    assert own.texts[1] == ("see running", "someone is running")
+    assert own.reading == "ensemble"  # they are still the classes that the head was trained on
+    assert recognizer.prepare().texts == own.texts[::-1]
+    assert recognizer.prepare(["sleeping"]).texts == (("see sleeping", "someone is sleeping"),)
+    assert recognizer.prepare({"sleeping": "as it is"}).texts == (("as it is",),)
+    with pytest.raises(ConfigError, match="one class has no text, the first is 'eating'"):
+        recognizer.prepare(["eating"])
 
 
 def test_texts_are_encoded_once_for_many_videos(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:

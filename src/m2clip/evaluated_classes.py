@@ -66,7 +66,7 @@ def evaluated_classes(
         )
     columns = [info.class_names.index(name) for name in names]
     own = tuple(info.texts[column] for column in columns)
-    further = [of_class[1 + len(info.more_templates) :] for of_class in own]
+    further = [info.further_texts[column] for column in columns]
     return EvaluatedClasses(
         *_chosen(texts, own, info, manifest, further=further), columns if info.trained and visual_head else None
     )

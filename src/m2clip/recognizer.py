@@ -14,6 +14,7 @@ from torch import Tensor
 
 from m2clip.checkpoint import create, load
 from m2clip.config import BACKBONES
+from m2clip.data.descriptions import TextSource
 from m2clip.data.prompts import class_texts
 from m2clip.data.sampling import frames_between, test_indices
 from m2clip.data.transforms import test_clip
@@ -79,6 +80,7 @@ class Recognizer:
     the CLIP's file, where it is not found by itself. `frames` None: as trained. A path or name runs on the GPU if there is
     one and `device` is None; a given model stays where it is. Frames, stride, size, mean, std and template are the model's.
     `strength` in [0, 1] weakens the adapters (of a given model, too): 0 is the frozen CLIP; None: as the model has it.
+    `texts` makes the texts of named labels (`data.descriptions`); None: the model's own texts and templates do.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Recognizer:
         views_spatial: int = 1,
         device: str | torch.device | None = None,
         strength: float | None = None,
+        texts: TextSource | None = None,
     ) -> None:
         if not isinstance(model, VideoCLIP):
             model = find_model(model, weights=weights)
@@ -102,6 +105,7 @@ class Recognizer:
         self.model = model.eval()
         self.frames = model.info.frames if frames is None else frames
         self.views_temporal, self.views_spatial = views_temporal, views_spatial
+        self._texts = texts
         self._prepared: tuple[object, Classes] | None = None
 
     def classify(self, video: Any, labels: Labels | None = None, top: int = 5) -> list[Prediction]:
@@ -169,9 +173,13 @@ class Recognizer:
         elif sorted(names) == sorted(info.class_names):
             order = tuple(info.class_names.index(name) for name in names)
             texts = tuple(info.texts[k] for k in order)
+            if self._texts is not None:
+                texts = self._texts.texts(names, further=[info.further_texts[k] for k in order])
             columns = order if info.trained and self.model.visual_head is not None else None
+        elif self._texts is not None:
+            texts = self._texts.texts(names)
         else:
-            texts = class_texts(names, template=info.template)
+            texts = class_texts(names, template=info.template, more_templates=info.more_templates)
         key = (names, texts, self.model.strength)
         if self._prepared is None or self._prepared[0] != key:
             reading: Reading = "similarity" if columns is None else "ensemble"

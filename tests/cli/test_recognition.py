@@ -78,6 +78,51 @@ def test_labels_from_a_file_with_further_texts(m2: Callable[..., Ran], place: Pa
     }
 
 
+@pytest.mark.parametrize("labels", ["table", "names"])
+def test_classify_with_templates_and_texts_of_files(
+    m2: Callable[..., Ran], place: Path, tmp_path: Path, labels: str
+) -> None:
+    (tmp_path / "classes.csv").write_text("id,name,text_1\n1,walking,\n0,running,someone runs\n")
+    (tmp_path / "templates.txt").write_text("see {}\n{}, see\n")
+    (tmp_path / "texts.json").write_text('{"Running": "fast legs", "walking": ["slow legs", "steps"], "more": "x"}')
+    chosen = ("--labels-file", tmp_path / "classes.csv") if labels == "table" else ("--labels", "running,walking")
+    arguments = (
+        "classify", place / "good.mp4", *chosen, "--checkpoint", place / "model.safetensors", "--json",
+        "--texts", tmp_path / "texts.json",
+    )  # fmt: skip
+    assert json.loads(m2(*arguments).out)["texts"] == {"running": ["fast legs"], "walking": ["slow legs", "steps"]}
+    table = ["someone runs"] if labels == "table" else []
+    assert json.loads(m2(*arguments, "--templates", tmp_path / "templates.txt").out)["texts"] == {
+        "running": ["see running", "running, see", *table, "fast legs"],
+        "walking": ["see walking", "walking, see", "slow legs", "steps"],
+    }
+
+
+@pytest.mark.parametrize("command", ["classify", "timeline"])
+def test_texts_that_do_not_fit_end_in_one_sentence(
+    m2: Callable[..., Ran], place: Path, tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "texts.json").write_text('{"running": "fast legs"}')
+    (tmp_path / "templates.txt").write_text("see {}\nsee\n")
+    arguments = (
+        command, place / "good.mp4", "--labels", "running,walking", "--checkpoint", place / "model.safetensors",
+    )  # fmt: skip
+    ran = m2(*arguments, "--texts", tmp_path / "texts.json")
+    assert ran.code == 1
+    assert "texts.json: one class has no text, the first is 'walking'" in one_sentence(ran)
+    ran = m2(*arguments, "--templates", tmp_path / "templates.txt")
+    assert ran.code == 1
+    assert "templates.txt:2: the template 'see' must hold exactly one" in one_sentence(ran)
+
+
+def test_a_timeline_reads_texts_of_a_file(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.json").write_text(json.dumps({name: f"another {name}" for name in NAMES}))
+    arguments = ("timeline", place / "good.mp4", "--checkpoint", place / "model.safetensors", "--json", "--top", 3)
+    own, other = (json.loads(m2(*arguments, *more).out) for more in ((), ("--texts", tmp_path / "texts.json")))
+    assert own["reading"] == other["reading"] == "ensemble"
+    assert own["windows"][0]["predictions"] != other["windows"][0]["predictions"]
+
+
 def test_labels_come_from_one_place(m2: Callable[..., Ran], place: Path) -> None:
     model = place / "model.safetensors"
     assert m2("classify", "a.mp4", "--labels", "a", "--labels-file", "x", "--checkpoint", model).code == 2

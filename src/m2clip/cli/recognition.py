@@ -15,6 +15,8 @@ from m2clip.cli.options import (
     LabelsFile,
     LabelsOption,
     Strength,
+    Templates,
+    Texts,
     Top,
     Videos,
     Views,
@@ -26,6 +28,7 @@ from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.errors import VideoError
 
 if TYPE_CHECKING:
+    from m2clip.data.descriptions import TextSource
     from m2clip.model.video_clip import VideoCLIP
     from m2clip.recognizer import Labels, Recognizer
 
@@ -40,13 +43,18 @@ def classify(
     views: Views = "1x1",
     frames: Frames = None,
     strength: Strength = None,
+    templates: Templates = None,
+    texts: Texts = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Name the action in each video: the most probable of the labels (default: the checkpoint's own classes)."""
     names = split_labels(labels)
-    recognizer = _recognizer(checkpoint, weights=weights, views=views, frames=frames, strength=strength, device=device)
-    chosen = _labels(recognizer.model, names, labels_file)
+    source = _text_source(templates, texts)
+    recognizer = _recognizer(
+        checkpoint, weights=weights, views=views, frames=frames, strength=strength, texts=source, device=device
+    )
+    chosen = _labels(recognizer.model, names, labels_file, source)
     classes = recognizer.prepare(chosen)
 
     def one(video: str) -> dict[str, Any]:
@@ -63,9 +71,13 @@ def classify(
 
     results, code = _for_each(videos, one, bar=json)
     if json:
-        texts = dict(zip(classes.names, classes.texts, strict=True))
         print_json(
-            {**_described(recognizer, checkpoint), "reading": classes.reading, "texts": texts, "videos": results}
+            {
+                **_described(recognizer, checkpoint),
+                "reading": classes.reading,
+                "texts": dict(zip(classes.names, classes.texts, strict=True)),
+                "videos": results,
+            }
         )
     raise typer.Exit(code)
 
@@ -81,13 +93,18 @@ def timeline(
     top: Top = 1,
     frames: Frames = None,
     strength: Strength = None,
+    templates: Templates = None,
+    texts: Texts = None,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Say what a video shows when, window by window."""
     names = split_labels(labels)
-    recognizer = _recognizer(checkpoint, weights=weights, views="1x1", frames=frames, strength=strength, device=device)
-    chosen = _labels(recognizer.model, names, labels_file)
+    source = _text_source(templates, texts)
+    recognizer = _recognizer(
+        checkpoint, weights=weights, views="1x1", frames=frames, strength=strength, texts=source, device=device
+    )
+    chosen = _labels(recognizer.model, names, labels_file, source)
     windows = recognizer.timeline(video, chosen, window_seconds, step_seconds, top)
     if json:
         found = [{**vars(window), "predictions": [vars(one) for one in window.predictions]} for window in windows]
@@ -136,6 +153,7 @@ def _recognizer(
     frames: int | None,
     strength: float | None,
     device: str | None,
+    texts: "TextSource | None" = None,
 ) -> "Recognizer":
     temporal, spatial = view_counts(views)
     from m2clip.recognizer import Recognizer
@@ -150,6 +168,7 @@ def _recognizer(
         views_spatial=spatial,
         device=device,
         strength=strength,
+        texts=texts,
     )
     info = recognizer.model.info
     if info.trained and recognizer.frames != info.frames:
@@ -188,7 +207,15 @@ def _for_each(
     return results, code
 
 
-def _labels(model: "VideoCLIP", names: list[str] | None, file: Path | None) -> "Labels | None":
+def _text_source(templates: Path | None, texts: Path | None) -> "TextSource | None":
+    from m2clip.data.descriptions import read_text_source
+
+    return read_text_source(templates=templates, descriptions=texts)
+
+
+def _labels(
+    model: "VideoCLIP", names: list[str] | None, file: Path | None, source: "TextSource | None"
+) -> "Labels | None":
     """What the user asks for; a file with further texts gives a mapping from names to texts."""
     if names is not None and file is not None:
         raise typer.BadParameter("give --labels or --labels-file, not both", param_hint="--labels")
@@ -200,7 +227,13 @@ def _labels(model: "VideoCLIP", names: list[str] | None, file: Path | None) -> "
     table = read_classes(file)
     if not table.texts:
         return table.names
-    texts = class_texts(table.names, template=model.info.template, further=table.texts)
+    if source is not None:
+        texts = source.texts(table.names, further=table.texts)
+    else:
+        info = model.info
+        texts = class_texts(
+            table.names, template=info.template, more_templates=info.more_templates, further=table.texts
+        )
     return dict(zip(table.names, texts, strict=True))
 
 

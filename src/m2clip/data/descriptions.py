@@ -10,7 +10,6 @@ from typing import Any
 
 from m2clip.data.classes import fold_name
 from m2clip.data.lists import read_list_file
-from m2clip.data.prompts import check_template, class_texts
 from m2clip.errors import ConfigError, ManifestError
 
 LARGEST = 64 << 20
@@ -55,6 +54,8 @@ class TextSource:
         described = self.describe(names) if self.descriptions else ((),) * len(names)
         if not self.templates:
             return described
+        from m2clip.data.prompts import class_texts  # imports torch, which those who only read files do not need
+
         first, *others = self.templates
         more = [(*table, *own) for table, own in zip(further or [()] * len(names), described, strict=True)]
         return class_texts(names, template=first, more_templates=others, further=more)
@@ -113,6 +114,8 @@ def read_text_source(
 
 def read_templates(path: str | Path) -> tuple[tuple[str, ...], TextFile]:
     """Read a text file (.txt) with a template a line; blank lines are skipped. Raises ManifestError, ConfigError."""
+    from m2clip.data.prompts import check_template  # imports torch
+
     file = read_list_file(Path(path))
     line_of: dict[str, int] = {}
     for line, template in file.lines():

@@ -119,6 +119,11 @@ class ModelInfo(_Record):
             raise ConfigError(f"{where}: {first_fault(error)}; mend it and call again") from None
 
     @property
+    def further_texts(self) -> tuple[tuple[str, ...], ...]:
+        """The texts of each class beside those that the templates make of its name."""
+        return tuple(of_class[1 + len(self.more_templates) :] for of_class in self.texts)
+
+    @property
     def trained(self) -> bool:
         """Whether the adapters have been trained at all."""
         return bool(self.training)
