@@ -23,6 +23,24 @@ def test_evaluate_writes_a_report(m2: Callable[..., Ran], place: Path, tmp_path:
     assert printed["protocol"] == written["protocol"]
 
 
+def test_evaluate_with_templates_and_texts_of_files(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
+    (tmp_path / "templates.txt").write_text("see {}\n{}, see\n")
+    (tmp_path / "texts.json").write_text(json.dumps({name: [f"something is {name}"] for name in (*NAMES, "more")}))
+    arguments = ("evaluate", place / "model.safetensors", "--data", place / "data", "--json")
+    both = ("--templates", tmp_path / "templates.txt", "--texts", tmp_path / "texts.json")
+    own, other = (json.loads(m2(*arguments, *more).out) for more in ((), both))
+    assert own["protocol"]["texts"][0] == ["A video of bouncing"]
+    assert other["protocol"]["texts"][0] == ["see bouncing", "bouncing, see", "something is bouncing"]
+    assert other["protocol"]["texts_file"]["path"] == str(tmp_path / "texts.json")
+    assert own["metrics"]["visual"] == other["metrics"]["visual"]
+    assert json.loads(m2(*arguments, *both, "--dry-run").out)["parts"]["data"]["texts"] == other["protocol"]["texts"]
+    (tmp_path / "texts.json").write_text('{"bouncing": "something bounces",\n"moving" "x"}')
+    for more in ((), ("--dry-run",)):
+        ran = m2(*arguments, *both, *more)
+        assert ran.code == 1
+        assert "texts.json:2: not valid JSON" in one_sentence(ran)
+
+
 def test_evaluate_zero_shot_with_any_classes(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
     model = place / "model.safetensors"
     class_folders(tmp_path / "data", ["walking", "running"], each=1)

@@ -4,9 +4,12 @@ import csv
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from m2clip.data.descriptions import TextSource
 
 
 class OnBadFile(StrEnum):
@@ -55,6 +58,13 @@ Texts = Annotated[
 ]
 Root = Annotated[Path | None, typer.Option("--root", help="Folder that paths in a list are relative to.")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="Class table: CSV id,name or one name a line.")]
+
+
+def text_source(templates: Path | None, texts: Path | None) -> "TextSource | None":
+    """What --templates and --texts name, read; None without them."""
+    from m2clip.data.descriptions import read_text_source
+
+    return read_text_source(templates=templates, descriptions=texts)
 
 
 def view_counts(views: str) -> tuple[int, int]:

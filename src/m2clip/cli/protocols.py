@@ -12,6 +12,7 @@ from m2clip.cli.output import print_json, show
 from m2clip.errors import ManifestError
 
 if TYPE_CHECKING:
+    from m2clip.data.descriptions import TextSource
     from m2clip.data.manifest import Manifest
     from m2clip.protocol import Protocol
     from m2clip.protocol_file import Kind
@@ -139,6 +140,7 @@ def dry_run(
     *,
     views: tuple[int, int] | None,
     frames: int | None,
+    texts: "TextSource | None",
     json: bool,
 ) -> None:
     """Print what the evaluation would do. ManifestError, at the end, where not one video is there."""
@@ -150,10 +152,10 @@ def dry_run(
     if isinstance(plan, PlainData):
         manifest = plan.manifest(info.class_names)
         views = views or (1, 1)
-        part = preview_part(info, manifest, plan.kind, visual_head=head, views=views, frames=frames)
+        part = preview_part(info, manifest, plan.kind, visual_head=head, views=views, frames=frames, texts=texts)
         document["parts"] = {"data": part}
     else:
-        document |= preview_protocol(info, plan, visual_head=head, views=views, frames=frames)
+        document |= preview_protocol(info, plan, visual_head=head, views=views, frames=frames, texts=texts)
     if json:
         print_json(document)
     else:

@@ -22,6 +22,7 @@ from m2clip.cli.options import (
     Views,
     Weights,
     split_labels,
+    text_source,
     view_counts,
 )
 from m2clip.cli.output import print_json, progress_bar, say, show
@@ -50,7 +51,7 @@ def classify(
 ) -> None:
     """Name the action in each video: the most probable of the labels (default: the checkpoint's own classes)."""
     names = split_labels(labels)
-    source = _text_source(templates, texts)
+    source = text_source(templates, texts)
     recognizer = _recognizer(
         checkpoint, weights=weights, views=views, frames=frames, strength=strength, texts=source, device=device
     )
@@ -100,7 +101,7 @@ def timeline(
 ) -> None:
     """Say what a video shows when, window by window."""
     names = split_labels(labels)
-    source = _text_source(templates, texts)
+    source = text_source(templates, texts)
     recognizer = _recognizer(
         checkpoint, weights=weights, views="1x1", frames=frames, strength=strength, texts=source, device=device
     )
@@ -205,12 +206,6 @@ def _for_each(
                 code = 1
             progress(len(results), len(videos))
     return results, code
-
-
-def _text_source(templates: Path | None, texts: Path | None) -> "TextSource | None":
-    from m2clip.data.descriptions import read_text_source
-
-    return read_text_source(templates=templates, descriptions=texts)
 
 
 def _labels(

@@ -16,7 +16,10 @@ from m2clip.cli.options import (
     OnBadFile,
     Root,
     Strength,
+    Templates,
+    Texts,
     Weights,
+    text_source,
     view_counts,
 )
 from m2clip.cli.output import print_json, progress_bar, say, show
@@ -92,6 +95,8 @@ def evaluate(
     ] = None,
     frames: Frames = None,
     strength: Strength = None,
+    templates: Templates = None,
+    texts: Texts = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Videos at a time.")] = 8,
     workers: Annotated[int, typer.Option("--workers", min=0, max=256, help="Processes that decode; 0: this one.")] = 0,
     on_bad_file: Annotated[
@@ -106,8 +111,9 @@ def evaluate(
     """Measure a model on labelled videos. Under torchrun each process takes its share."""
     plan = find_protocol(protocol, data=data, classes=classes, root=root, choose=choose)
     view_pair = None if views is None else view_counts(views)
+    source = text_source(templates, texts)
     if dry_run:
-        show_dry_run(checkpoint, plan, views=view_pair, frames=frames, json=json)
+        show_dry_run(checkpoint, plan, views=view_pair, frames=frames, texts=source, json=json)
         return
     with _process_group(device) as (own_device, is_first):
         from m2clip.evaluate import Evaluation
@@ -125,6 +131,7 @@ def evaluate(
         with progress_bar("evaluating") as progress:
             settings: dict[str, Any] = {
                 "frames": frames,
+                "texts": source,
                 "batch_size": batch_size,
                 "workers": workers,
                 "on_bad_file": on_bad_file.value,
