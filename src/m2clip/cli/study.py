@@ -19,12 +19,15 @@ def study(
     ] = None,
     redo: Annotated[bool, typer.Option("--redo", help="Make cells anew whose settings changed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all cells, print them, run none.")] = False,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Also write the results as Markdown, such as docs/results/study.md.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Train and test a grid of methods, data sets and seeds; what is finished is kept. Exit code 1 if a cell failed."""
     from m2clip.study import load_study
     from m2clip.study.cell import finished
-    from m2clip.study.plan import plan
+    from m2clip.study.plan import need_lists, plan
 
     settings = load_study(config, overrides or ())
     cells = plan(settings)
@@ -35,7 +38,8 @@ def study(
         else:
             show(*(f"{name}: {state}" for name, state in states.items()))
         return
-    from m2clip.study.output import write_results
+    need_lists(cells)
+    from m2clip.study.output import write_page, write_results
     from m2clip.study.results import gather
     from m2clip.study.runner import run_cells
 
@@ -51,7 +55,10 @@ def study(
             progress=progress,
         )
     results = gather(cells)
-    files = write_results(settings.config, results, out) if results else []
+    files = write_results(settings, results, out) if results else []
+    if page is not None and results:
+        write_page(settings, results, page)
+        files.append(str(page))
     if json:
         print_json(
             {

@@ -21,6 +21,7 @@ from m2clip.report.files import write_json
 from m2clip.study.plan import Cell, Extra, changed
 
 if TYPE_CHECKING:
+    from m2clip.data.descriptions import TextSource
     from m2clip.model.video_clip import VideoCLIP
     from m2clip.protocol import Protocol
     from m2clip.protocol_run import ProtocolResult
@@ -39,22 +40,25 @@ def finished(cell: Cell) -> bool:
     return all(path.exists() for path in result_paths(cell))
 
 
-def differences(cell: Cell) -> list[str]:
-    """How the settings that a cell's folder was made with differ from those of now; nothing for a cell that has not begun."""
-    found = []
+def outdated(cell: Cell) -> dict[Path, list[str]]:
+    """What was made with other settings than those of now: the cell's folder or files of its evaluations, and what differs."""
+    found = {}
     if (cell.folder / SETTINGS).exists():
-        found = changed(read_json(cell.folder / SETTINGS), cell.settings())
+        found[cell.folder] = changed(read_json(cell.folder / SETTINGS), cell.settings())
     for extra in cell.extras:
         path = _extra_path(cell, extra)
         if path.exists():
-            before = read_json(path)["settings"]
-            found += [f"evaluations.{extra.name}: {phrase}" for phrase in changed(before, extra.settings())]
-    return found
+            phrases = changed(read_json(path).get("settings", {}), extra.settings())
+            found[path] = [f"evaluations.{extra.name}: {phrase}" for phrase in phrases]
+    return {path: phrases for path, phrases in found.items() if phrases}
 
 
-def clear(cell: Cell) -> None:
-    """Remove what is there of a cell."""
-    shutil.rmtree(cell.folder, ignore_errors=True)
+def remove(path: Path) -> None:
+    """Remove a cell's folder or the file of an evaluation."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
@@ -146,7 +150,14 @@ def _model(cell: Cell) -> "VideoCLIP":
     return load(out / BEST).to(find_device())
 
 
-def _tested(model: "VideoCLIP", cell: Cell, protocol: "Protocol", *, frames: int | None = None) -> "ProtocolResult":
+def _tested(
+    model: "VideoCLIP",
+    cell: Cell,
+    protocol: "Protocol",
+    *,
+    frames: int | None = None,
+    texts: "TextSource | None" = None,
+) -> "ProtocolResult":
     from m2clip.protocol_run import run_protocol
     from m2clip.train.loop import BEST
 
@@ -154,6 +165,7 @@ def _tested(model: "VideoCLIP", cell: Cell, protocol: "Protocol", *, frames: int
         model,
         protocol,
         frames=frames,
+        texts=texts,
         batch_size=cell.config.eval.batch_size,
         workers=cell.config.data.workers,
         on_bad_file=cell.config.data.on_bad_file,
@@ -163,14 +175,12 @@ def _tested(model: "VideoCLIP", cell: Cell, protocol: "Protocol", *, frames: int
 
 
 def _measured(model: "VideoCLIP", cell: Cell, extra: Extra) -> dict[str, Any]:
-    from m2clip.study.measure import machine, with_templates
+    from m2clip.study.measure import machine
 
     wanted = extra.config
     if wanted.strength is not None:
         model.set_strength(wanted.strength)
-    if wanted.templates:
-        with_templates(model, wanted.templates)
-    found = _tested(model, cell, extra.protocol, frames=wanted.frames)
+    found = _tested(model, cell, extra.protocol, frames=wanted.frames, texts=extra.texts)
     return {
         "format_version": FORMAT_VERSION,
         "method": cell.method,

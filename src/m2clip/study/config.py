@@ -4,15 +4,17 @@ A study is one YAML file plus dotted overrides, as a run is. Nothing here import
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, PositiveInt, Tag, field_validator, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from m2clip.config import Share
-from m2clip.config_file import Settings, Source, need, validate
+from m2clip.config_file import Settings, Source, nearest, need, validate
+from m2clip.errors import ConfigError
+from m2clip.study.page_config import SectionConfig
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1)]
@@ -74,9 +76,9 @@ class EvaluationConfig(Settings):
     frames: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Frames of a clip; none: as trained."""
     templates: tuple[str, ...] = ()
-    """Sentences that class names are put into instead of those that the model was trained with; none: as trained."""
+    """Sentences that class names are put into, in place of the model's own; none, and no `texts`: as trained."""
     texts: str | None = None
-    """JSON file with texts of each class, which replace the templates'; none: as trained."""
+    """JSON file with descriptions of each class: they are its texts, beside those of `templates` where there are any."""
     protocol: str | None = None
     """Another protocol to test by, such as ucf101-zero-shot after training on Kinetics; none: the data's own."""
     choose: dict[str, str] = Field(default_factory=dict)
@@ -96,99 +98,7 @@ class EvaluationConfig(Settings):
             self.protocol is not None or not (self.choose or self.folder or self.root),
             "choose, folder and root belong to another protocol, and none is named; set protocol, or leave them out",
         )
-        need(
-            self.texts is None or not self.templates,
-            "texts replace the templates, so only one of the two can be set",
-        )
         return self
-
-
-class TableConfig(Settings):
-    """A table of the page."""
-
-    kind: Literal["accuracy", "masked-words"] = "accuracy"
-    """Accuracies of each test part, or what the masked-word head learned."""
-    title: str
-    """Its caption."""
-    data: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Data sets, side by side."""
-    rows: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Methods, or METHOD@EVALUATION."""
-    compare: str | None = None
-    """One of the rows: sentences below the table say how far it is from the best other row, seed by seed."""
-
-    @model_validator(mode="after")
-    def _compared_row_is_there(self) -> Self:
-        need(self.compare is None or self.compare in self.rows, f"compare is {self.compare}, which is none of the rows")
-        need(self.compare is None or self.kind == "accuracy", "only a table of accuracies has a row to compare")
-        return self
-
-
-class ScatterConfig(Settings):
-    """One test part against another; the area of a circle tells the trained parameters."""
-
-    kind: Literal["scatter", "line"]
-    """What is drawn."""
-    title: str
-    """Above the figure."""
-    data: str
-    """The data set."""
-    parts: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)]
-    """Test parts along x and y."""
-    rows: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Methods, or METHOD@EVALUATION."""
-
-
-class LineConfig(Settings):
-    """Accuracy along a number that changes from row to row: layers, frames, shots, strength."""
-
-    kind: Literal["scatter", "line"]
-    """What is drawn."""
-    title: str
-    """Above the figure."""
-    x: str
-    """What the numbers along x are."""
-    data: str | None = None
-    """The data set; none: a point names its own, as [x, row, data]."""
-    parts: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Test parts; `mean` or `harmonic mean` for the protocol's summary."""
-    lines: Annotated[dict[str, tuple[tuple[float, str] | tuple[float, str, str], ...]], Field(min_length=1)]
-    """For each line its points: [x, row]."""
-
-    @model_validator(mode="after")
-    def _points_have_data(self) -> Self:
-        for name, points in self.lines.items():
-            need(len(points) > 0, f"the line {name} has no points")
-            need(
-                all((len(point) == 3) == (self.data is None) for point in points),
-                f"the points of {name} must be [x, row] where data is set, and [x, row, data] where it is not",
-            )
-        return self
-
-
-FigureConfig = Annotated[
-    Annotated[ScatterConfig, Tag("<scatter>")] | Annotated[LineConfig, Tag("<line>")],
-    Discriminator(
-        lambda value: (
-            "<scatter>"
-            if (value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)) == "scatter"
-            else "<line>"
-        )
-    ),
-]
-
-
-class SectionConfig(Settings):
-    """A section of the page."""
-
-    title: str
-    """Its heading."""
-    about: str | None = None
-    """What was asked and what was found, in words."""
-    tables: tuple[TableConfig, ...] = ()
-    """Tables, in this order."""
-    figures: tuple[FigureConfig, ...] = ()
-    """Figures, below the tables."""
 
 
 class StudyConfig(Settings):
@@ -246,6 +156,7 @@ class Study:
 
     config: StudyConfig
     source: Source
+    overrides: tuple[str, ...] = ()
 
 
 def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
@@ -259,19 +170,17 @@ def load_study(path: str | Path, overrides: Sequence[str] = ()) -> Study:
         source = source.override(text)
     config = validate(StudyConfig, source.values, where=source.where)
     _check_names(config, source)
-    return Study(config, source)
+    return Study(config, source, tuple(overrides))
 
 
 def _check_names(config: StudyConfig, source: Source) -> None:
     """ConfigError for a method, data set or evaluation that is used and not described."""
-    from m2clip.config_file import nearest
-    from m2clip.errors import ConfigError
 
     def known(names: Iterable[str], described: Iterable[str], *, kind: str, key: tuple[str, ...]) -> None:
         for name in names:
             if name not in described:
                 raise ConfigError(
-                    f"{source.where(key)}: {'.'.join(key)} names {name!r}, which is not under {kind}"
+                    f"{source.where(key)}: {'.'.join(key).replace('.[', '[')} names {name!r}, which is not under {kind}"
                     f"{nearest(name, described)}"
                 )
 
@@ -290,11 +199,5 @@ def _check_names(config: StudyConfig, source: Source) -> None:
             known(table.rows, rows, kind="methods or evaluations", key=("sections",))
             known(table.data, config.data, kind="data", key=("sections",))
         for figure in section.figures:
-            if isinstance(figure, ScatterConfig):
-                used, sets = list(figure.rows), [figure.data]
-            else:
-                points = [point for line in figure.lines.values() for point in line]
-                used = [point[1] for point in points]
-                sets = [point[2] if len(point) == 3 else str(figure.data) for point in points]
-            known(used, rows, kind="methods or evaluations", key=("sections",))
-            known(sets, config.data, kind="data", key=("sections",))
+            known(figure.used_rows(), rows, kind="methods or evaluations", key=("sections",))
+            known(figure.used_data(), config.data, kind="data", key=("sections",))

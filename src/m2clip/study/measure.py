@@ -4,7 +4,6 @@ import os
 import platform
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import torch
 
 from m2clip.checkpoint import create
 from m2clip.config import RunConfig
-from m2clip.data.prompts import class_texts
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.train.log import read_log
 from m2clip.train.preparation import read_data
@@ -67,13 +65,6 @@ def untrained(config: RunConfig) -> VideoCLIP:
         frames=config.data.frames,
         stride_frames=config.data.stride_frames,
     )
-
-
-def with_templates(model: VideoCLIP, templates: Sequence[str]) -> None:
-    """Let a model put class names into these sentences, for its own classes and for others."""
-    first, *others = templates
-    texts = class_texts(model.info.class_names, template=first, more_templates=others)
-    model.info = model.info.model_copy(update={"template": first, "more_templates": tuple(others), "texts": texts})
 
 
 def machine() -> dict[str, Any]:

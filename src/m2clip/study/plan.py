@@ -3,13 +3,15 @@
 import copy
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from m2clip.config import METHOD_TERMS, RunConfig
 from m2clip.config_file import Key, Source, validate
-from m2clip.errors import ConfigError
+from m2clip.data.descriptions import TextSource, read_text_source
+from m2clip.data.prompts import check_template
+from m2clip.errors import ConfigError, M2CLIPError, ManifestError
 from m2clip.protocol import Protocol, load_protocol
 from m2clip.study.config import DataConfig, EvaluationConfig, MethodConfig, Study
 
@@ -28,11 +30,14 @@ class Extra:
     name: str
     config: EvaluationConfig
     protocol: Protocol
+    texts: TextSource | None
+    """Texts in place of the model's own."""
 
     def settings(self) -> dict[str, Any]:
         """What its result depends on, as plain values."""
-        values = self.config.model_dump(mode="json", include={"strength", "frames", "templates", "texts"})
-        return _plain({**values, "protocol": _protocol_document(self.protocol)})
+        values = self.config.model_dump(mode="json", include={"strength", "frames"})
+        texts = None if self.texts is None else self.texts.document()
+        return _plain({**values, "texts": texts, "protocol": _protocol_document(self.protocol)})
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def plan(study: Study) -> tuple[Cell, ...]:
     _check_run(study.source, ("run",), flat(config.run))
     protocols = {name: _protocol(study, name, one) for name, one in config.data.items()}
     further = {name: _further(study, name, one) for name, one in config.evaluations.items()}
+    texts = {name: _texts(study, name, one) for name, one in config.evaluations.items()}
     cells: list[Cell] = []
     untrained: set[tuple[str, str]] = set()
     for method, data, seed in wanted:
@@ -96,7 +102,7 @@ def plan(study: Study) -> tuple[Cell, ...]:
             continue
         untrained |= set() if METHOD_TERMS[run.model.method] else {(method, data)}
         extras = tuple(
-            Extra(name, one, further[name] or protocols[data])
+            Extra(name, one, further[name] or protocols[data], texts[name])
             for name, one in config.evaluations.items()
             if method in one.of and data in (one.data or config.data)
         )
@@ -104,6 +110,20 @@ def plan(study: Study) -> tuple[Cell, ...]:
         folder = Path(config.out) / "cells" / method / data / str(seed)
         cells.append(Cell(method, data, seed, folder, run, protocols[data], extras))
     return tuple(cells)
+
+
+def need_lists(cells: Iterable[Cell]) -> None:
+    """ManifestError where a list of videos is not on the disk: every cell that needs it would fail, one after another."""
+    for cell in cells:
+        tests = [
+            part.list for proto in (cell.protocol, *(e.protocol for e in cell.extras)) for part in proto.tests.values()
+        ]
+        wanted = [*tests, *(Path(path) for path in (cell.config.data.train, cell.config.data.classes) if path)]
+        for path in wanted:
+            if "*" not in path.name and not path.exists():
+                raise ManifestError(
+                    f"{path} is not there, but the data {cell.data} needs it; check the folder of its protocol, or make the videos"
+                )
 
 
 def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
@@ -145,7 +165,7 @@ def _protocol_document(protocol: Protocol) -> dict[str, Any]:
     return {
         **protocol.written.model_dump(mode="json", exclude_defaults=True),
         "folder": str(protocol.folder),
-        "root": str(protocol.root),
+        "root": None if protocol.root is None else str(protocol.root),
         "chosen": dict(protocol.chosen),
     }
 
@@ -160,6 +180,18 @@ def _further(study: Study, name: str, evaluation: EvaluationConfig) -> Protocol 
         return None
     where = study.source.where(("evaluations", name, "protocol"))
     return _loaded(where, evaluation.protocol, evaluation.choose, evaluation.folder, evaluation.root)
+
+
+def _texts(study: Study, name: str, evaluation: EvaluationConfig) -> TextSource | None:
+    try:
+        for template in evaluation.templates:
+            check_template(template)
+        files = read_text_source(descriptions=evaluation.texts)
+    except M2CLIPError as error:
+        raise ConfigError(f"{study.source.where(('evaluations', name))}: {error}") from None
+    if files is None:
+        return TextSource(evaluation.templates) if evaluation.templates else None
+    return replace(files, templates=evaluation.templates)
 
 
 def _loaded(where: str, protocol: str, choose: Mapping[str, str], folder: str | None, root: str | None) -> Protocol:
@@ -208,9 +240,8 @@ def _run_config(study: Study, method: str, data: str, seed: int, *, protocol: Pr
 def _place(source: Source, key: Key) -> str:
     """Where a dotted name was written: as one key, or as nested ones."""
     *above, dotted = key
-    whole = source.where(key)
-    nested = source.where((*above, *dotted.split(".")))
-    return whole if whole != source.where(tuple(above)) else nested
+    whole, nested = source.where(key), source.where((*above, *dotted.split(".")))
+    return nested if nested.startswith("override") or whole == source.where(tuple(above)) else whole
 
 
 def _check_run(source: Source, above: Key, settings: Iterable[str]) -> None:
@@ -229,10 +260,6 @@ def _check_extras(study: Study, extras: Iterable[Extra], run: RunConfig) -> None
             raise ConfigError(
                 f"{study.source.where(('evaluations', extra.name, 'strength'))}: a model of the method {run.model.method} has no "
                 f"adapters to weaken; measure {' or '.join(_WEAKENED)}"
-            )
-        if extra.config.texts is not None and not Path(extra.config.texts).is_file():
-            raise ConfigError(
-                f"{study.source.where(('evaluations', extra.name, 'texts'))}: there is no file {extra.config.texts}; check the path"
             )
 
 

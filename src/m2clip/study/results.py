@@ -97,17 +97,19 @@ def gather(cells: Iterable[Cell]) -> tuple[Record, ...]:
     return tuple(records)
 
 
-def write_records(records: Sequence[Record], path: Path) -> None:
-    """Keep records as JSON, small enough to stand in a repository."""
+def write_records(records: Sequence[Record], path: Path, *, study: Path, overrides: Sequence[str] = ()) -> None:
+    """Keep records as JSON, small enough to stand in a repository, with the study's file that they belong to."""
     rows = ",\n".join(json.dumps(vars(record), ensure_ascii=False, allow_nan=False) for record in records)
-    write_whole(path, f'{{"format_version": {FORMAT_VERSION}, "records": [\n{rows}\n]}}\n')
+    head = json.dumps({"format_version": FORMAT_VERSION, "study": study.as_posix(), "overrides": list(overrides)})
+    write_whole(path, f'{head[:-1]}, "records": [\n{rows}\n]}}\n')
 
 
-def read_records(path: Path) -> tuple[Record, ...]:
-    """The records that `write_records` kept. ConfigError for another file."""
+def read_records(path: Path) -> tuple[Path, tuple[str, ...], tuple[Record, ...]]:
+    """What `write_records` kept: the study's file, its overrides, the records. ConfigError for another file."""
     document = read_json(path)
     try:
-        return tuple(Record(**record) for record in document["records"])
+        records = tuple(Record(**record) for record in document["records"])
+        return Path(document["study"]), tuple(document["overrides"]), records
     except (KeyError, TypeError) as error:
         raise ConfigError(f"{path} holds no records of a study ({error}); make it with m2clip study --page") from None
 

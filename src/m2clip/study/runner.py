@@ -11,7 +11,7 @@ from typing import Any
 
 from m2clip.errors import ConfigError
 from m2clip.report.files import results_folder
-from m2clip.study.cell import RESULT, clear, differences, finished, note_failure, read_json
+from m2clip.study.cell import RESULT, finished, note_failure, outdated, read_json, remove
 from m2clip.study.lanes import Lane, ready
 from m2clip.study.plan import Cell
 
@@ -148,16 +148,17 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 def _need_same_settings(cells: Sequence[Cell], *, redo: bool, tell: Callable[[str], None]) -> None:
-    for cell in cells:
-        found = differences(cell)
-        if found and not redo:
+    stale = {path: (cell, phrases) for cell in cells for path, phrases in outdated(cell).items()}
+    for path, (_, phrases) in stale.items():
+        if not redo:
+            more = f" (and {len(stale) - 1} more like this)" if len(stale) > 1 else ""
             raise ConfigError(
-                f"{cell.folder}: the cell was made with other settings: {'; '.join(found[:3])}; take the old ones, give another "
-                "folder with out=FOLDER, or make such cells anew with --redo"
+                f"{path} was made with other settings: {'; '.join(phrases[:3])}{more}; take the old ones, give another folder with "
+                "out=FOLDER, or make what changed anew with --redo"
             )
-        if found:
-            tell(f"{cell.name} is made anew: {'; '.join(found[:3])}")
-            clear(cell)
+    for path, (cell, phrases) in stale.items():
+        tell(f"{cell.name} is made anew: {'; '.join(phrases[:3])}")
+        remove(path)
 
 
 def _accuracies(result: Mapping[str, Any]) -> str:
