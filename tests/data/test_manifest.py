@@ -423,3 +423,19 @@ def test_a_packed_list_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monk
     path.write_bytes(gzip.compress(b"\n" * (2 << 20)))
     with pytest.raises(ManifestError, match="over 1 MiB of text"):
         read_manifest(path)
+
+
+def test_a_file_named_alone_is_taken_from_the_folder_of_its_class(tmp_path: Path) -> None:
+    table = ClassTable(("apply lipstick", "archery"), folders=("ApplyLipstick", ""))
+    touch(tmp_path / "videos", "ApplyLipstick/in_folder.avi", "flat.avi", "sub/x.avi")
+    source = write(tmp_path, "in_folder.avi 0\nflat.avi 0\ngone.avi 0\nsub/x.avi 0\nsub/gone.avi 0\nnamed.avi 1\n")
+    manifest = read_manifest(source, classes=table, root=tmp_path / "videos")
+    assert [str(sample.path.relative_to(tmp_path / "videos")) for sample in manifest.samples] == [
+        "ApplyLipstick/in_folder.avi",
+        "flat.avi",  # it lies in the root itself
+        "ApplyLipstick/gone.avi",  # in neither: it is missed where such files usually lie
+        "sub/x.avi",
+        "sub/gone.avi",  # a folder is written: nothing else is tried
+        "named.avi",  # its class has no folder
+    ]
+    assert [sample.path.name for sample in manifest.missing()] == ["gone.avi", "gone.avi", "named.avi"]
