@@ -13,23 +13,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
 from m2clip import __version__
-from m2clip.data.dataset import BadFile, Batch, VideoDataset, make_loader
+from m2clip.data.dataset import BadFile, VideoDataset
 from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest, Sample
-from m2clip.errors import M2CLIPError, VideoError
 from m2clip.evaluated_classes import Protocol, evaluated_classes
 from m2clip.losses import SIMILARITY_SCALE
 from m2clip.masked_words import MaskedWordTest
 from m2clip.model.info import ModelInfo
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
-from m2clip.scoring import Reading, class_embeddings, fuse_views, scores
+from m2clip.scoring import Reading, class_embeddings
+from m2clip.scoring_pass import ScoringPass, read_batches
 
 FORMAT_VERSION = 1
 
@@ -125,42 +123,36 @@ def evaluate(
     started = time.perf_counter()
     info = model.info
     classes = evaluated_classes(info, manifest, protocol, visual_head=model.visual_head is not None, texts=texts)
-    dataset = VideoDataset(
+    dataset = evaluation_dataset(
+        info,
         manifest,
-        frames=info.frames if frames is None else frames,
-        stride_frames=info.stride_frames if stride_frames is None else stride_frames,
-        size=info.image_size,
-        mean=info.sizes.mean,
-        std=info.sizes.std,
-        train=False,
         views_temporal=views_temporal,
         views_spatial=views_spatial,
+        frames=frames,
+        stride_frames=stride_frames,
     )
     words = _word_test(model, manifest) if masked_words and protocol == "supervised" else None
-    run = _Run(
+    run = ScoringPass(
         dataset,
         class_embeddings(model, classes.texts),
         head_columns=classes.head_columns,
         per_view=per_view,
         words=words,
     )
-    run.score(model, batch_size=batch_size, workers=workers, on_bad_file=on_bad_file, tell=tell, progress=progress)
+    for batch in read_batches(
+        dataset, batch_size=batch_size, workers=workers, on_bad_file=on_bad_file, tell=tell, progress=progress
+    ):
+        run.score(model, batch)
     scored = run.merge()
-    if not scored:
-        raise VideoError(
-            f"{manifest.source}: none of its {len(dataset)} videos could be read; the first: {run.bad[0].reason}"
-        )
     samples = tuple(manifest.samples[n] for n in scored)
     labels = np.array([sample.label for sample in samples])
-    probabilities: dict[str, NDArray[np.float32]] = {
-        reading: table[scored].mean(1).cpu().numpy() for reading, table in run.tables.items()
-    }
+    probabilities = run.probabilities(scored)
     metrics: dict[str, Metrics] = {
         reading: measure(table, labels, manifest.class_names) for reading, table in probabilities.items()
     }
     protocol_document = {
         "name": protocol,
-        "data": _data_document(manifest, run.bad),
+        "data": data_document(manifest, run.bad),
         "views": {"temporal": views_temporal, "spatial": views_spatial, "fusion": "mean of probabilities"},
         "frames": dataset.frames,
         "trained_frames": info.frames if info.trained else None,
@@ -176,10 +168,10 @@ def evaluate(
         "class_names": list(manifest.class_names),
         "texts": [list(of_class) for of_class in classes.texts],
         "bad_files": [{"path": str(bad.path), "where": bad.where, "reason": bad.reason} for bad in run.bad],
-        "model": _model_document(info, checkpoint),
+        "model": model_document(info, checkpoint),
         "seed": info.training.get("seed"),
         "device": str(run.device),
-        "versions": _versions(),
+        "versions": versions(),
     }
     document: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
@@ -197,121 +189,27 @@ def evaluate(
     return Evaluation(document, metrics, manifest.class_names, samples, probabilities)
 
 
-class _Run:
-    """One pass over a data set: what was scored, what was bad, and the probabilities, filled in by position in the manifest."""
-
-    def __init__(
-        self,
-        dataset: VideoDataset,
-        classes: Tensor,
-        *,
-        head_columns: list[int] | None,
-        per_view: bool,
-        words: MaskedWordTest | None,
-    ) -> None:
-        self.dataset = dataset
-        self.words = words
-        self.classes = classes  # [K, D]
-        self.head_columns = head_columns
-        self.per_view = per_view
-        self.device = classes.device
-        self.grouped = dist.is_available() and dist.is_initialized()
-        readings: tuple[Reading, ...] = (
-            ("similarity",) if head_columns is None else ("similarity", "visual", "ensemble")
-        )
-        views = dataset.views_temporal * dataset.views_spatial if per_view else 1
-        shape = (
-            len(dataset),
-            views,
-            len(classes),
-        )  # [N, V, K]; one fused "view" where the single ones are not asked for
-        self.tables = {reading: torch.zeros(shape, device=self.device) for reading in readings}
-        self.times_scored = torch.zeros(len(dataset), dtype=torch.int64, device=self.device)
-        self.bad: list[BadFile] = []
-
-    @torch.inference_mode()
-    def score(
-        self,
-        model: VideoCLIP,
-        *,
-        batch_size: int,
-        workers: int,
-        on_bad_file: str,
-        tell: Callable[[str], None],
-        progress: Callable[[int, int], None],
-    ) -> None:
-        """Score this process's share."""
-        rank, world_size = (dist.get_rank(), dist.get_world_size()) if self.grouped else (0, 1)
-        loader = make_loader(self.dataset, batch_size=batch_size, workers=workers, rank=rank, world_size=world_size)
-        done, total = 0, len(range(rank, len(self.dataset), world_size))
-        was_training = model.training
-        model.eval()
-        try:
-            for batch in loader:
-                for file in batch.bad:
-                    where = f"{file.reason} (listed at {file.where})"
-                    if on_bad_file == "stop":
-                        raise VideoError(f"{where}; to go on without such files choose to skip them")
-                    tell(f"skipped: {where}")
-                    self.bad.append(file)
-                if len(batch.labels):
-                    self._fill(model, batch)
-                done += len(batch.labels) + len(batch.bad)
-                progress(done, total)
-        finally:
-            model.train(was_training)
-
-    def _fill(self, model: VideoCLIP, batch: Batch) -> None:
-        rows = batch.indices.to(self.device)
-        views: dict[Reading, list[Tensor]] = {reading: [] for reading in self.tables}
-        frames: list[Tensor] = []  # [B, T, D] a view
-        for clips in batch.clips.unbind(1):  # one view at a time: a batch of many views would not fit into memory
-            features = model.encode_video(clips.to(self.device))
-            logits = None
-            if self.head_columns is not None and features.visual_logits is not None:
-                logits = features.visual_logits[:, self.head_columns]
-            for reading, probabilities in scores(features.embedding, self.classes, logits).readings().items():
-                views[reading].append(probabilities)
-            frames.append(features.frames)
-        for reading, parts in views.items():
-            table = torch.stack(parts, dim=1)  # [B, V, K]
-            self._need_finite(table, reading, batch)
-            self.tables[reading][rows] = table if self.per_view else fuse_views(table).unsqueeze(1)
-        if self.words is not None:
-            self._need_finite(self.words.ask(model, frames, labels=batch.labels, rows=rows), "masked-word", batch)
-        self.times_scored[rows] += 1
-
-    def _need_finite(self, table: Tensor, what: str, batch: Batch) -> None:
-        if not table.isfinite().all():
-            n = int(batch.indices[~table.isfinite().flatten(1).all(1).cpu()][0])
-            raise M2CLIPError(
-                f"{self.dataset.manifest.samples[n].path}: its {what} scores are not finite; the checkpoint's weights "
-                "are broken, so use an earlier checkpoint or train again"
-            )
-
-    def merge(self) -> list[int]:
-        """Put the shares of all processes together; returns the positions that were scored, each of them exactly once."""
-        if self.grouped:
-            words = () if self.words is None else (self.words.said,)
-            for tensor in (*self.tables.values(), self.times_scored, *words):
-                dist.all_reduce(tensor)  # a sum: outside its own share a process holds zeros
-        self.bad = everywhere(self.bad)
-        self.bad.sort(key=lambda file: file.index)
-        times_met = self.times_scored.tolist()
-        for file in self.bad:
-            times_met[file.index] += 1
-        if times_met != [1] * len(self.dataset):
-            raise RuntimeError("a video was met twice or never: the processes' shares of the data overlap or have gaps")
-        return self.times_scored.nonzero().flatten().tolist()
-
-
-def everywhere(bad: Sequence[BadFile]) -> list[BadFile]:
-    """The bad files of all processes."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return list(bad)
-    shares: list[list[BadFile]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(shares, list(bad))
-    return [file for share in shares for file in share]
+def evaluation_dataset(
+    info: ModelInfo,
+    manifest: Manifest,
+    *,
+    views_temporal: int,
+    views_spatial: int,
+    frames: int | None = None,
+    stride_frames: int | None = None,
+) -> VideoDataset:
+    """The videos as a model with this record sees them in a test; `frames` and `stride_frames` None: as trained."""
+    return VideoDataset(
+        manifest,
+        frames=info.frames if frames is None else frames,
+        stride_frames=info.stride_frames if stride_frames is None else stride_frames,
+        size=info.image_size,
+        mean=info.sizes.mean,
+        std=info.sizes.std,
+        train=False,
+        views_temporal=views_temporal,
+        views_spatial=views_spatial,
+    )
 
 
 def _word_test(model: VideoCLIP, manifest: Manifest) -> MaskedWordTest | None:
@@ -323,7 +221,8 @@ def _word_test(model: VideoCLIP, manifest: Manifest) -> MaskedWordTest | None:
     return MaskedWordTest(model, columns=columns, videos=len(manifest.samples))
 
 
-def _data_document(manifest: Manifest, bad: Sequence[BadFile]) -> dict[str, Any]:
+def data_document(manifest: Manifest, bad: Sequence[BadFile]) -> dict[str, Any]:
+    """Where the videos came from and how many of them were scored, for a report."""
     missing = sum(not file.path.exists() for file in bad)
     return {
         "source": str(manifest.source),
@@ -336,11 +235,13 @@ def _data_document(manifest: Manifest, bad: Sequence[BadFile]) -> dict[str, Any]
     }
 
 
-def _model_document(info: ModelInfo, checkpoint: str | None) -> dict[str, Any]:
+def model_document(info: ModelInfo, checkpoint: str | None) -> dict[str, Any]:
+    """Which model was read, for a report."""
     return {
         "checkpoint": checkpoint,
         "trained": info.trained,
         "backbone": info.backbone,
+        "method": info.method,
         "weights": info.weights.model_dump(),
         "adapters": info.layout.model_dump(),
     }
@@ -358,7 +259,7 @@ def _video_document(sample: Sample, class_names: Sequence[str], tables: dict[Rea
     }
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Versions of what the numbers depend on."""
     others = {name: version(name) for name in ("torch", "torchvision", "numpy", "av")}
     return {"m2clip": __version__, "python": platform.python_version(), **others}

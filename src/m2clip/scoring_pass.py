@@ -1,0 +1,153 @@
+"""One pass over a data set: what was scored, what was bad, and the probabilities of each video, over all processes."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+from torch import Tensor
+
+from m2clip.data.dataset import BadFile, Batch, VideoDataset, make_loader
+from m2clip.errors import M2CLIPError, VideoError
+from m2clip.masked_words import MaskedWordTest
+from m2clip.model.video_clip import VideoCLIP
+from m2clip.scoring import Reading, fuse_views, scores
+
+
+def read_batches(
+    dataset: VideoDataset,
+    *,
+    batch_size: int,
+    workers: int,
+    on_bad_file: str,
+    tell: Callable[[str], None],
+    progress: Callable[[int, int], None],
+) -> Iterator[Batch]:
+    """The batches of this process's share. `tell` gets a sentence for each bad file; VideoError where it is to stop the work."""
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if in_group() else (0, 1)
+    loader = make_loader(dataset, batch_size=batch_size, workers=workers, rank=rank, world_size=world_size)
+    done, total = 0, len(range(rank, len(dataset), world_size))
+    for batch in loader:
+        for file in batch.bad:
+            where = f"{file.reason} (listed at {file.where})"
+            if on_bad_file == "stop":
+                raise VideoError(f"{where}; to go on without such files choose to skip them")
+            tell(f"skipped: {where}")
+        yield batch
+        done += len(batch.labels) + len(batch.bad)
+        progress(done, total)
+
+
+class ScoringPass:
+    """The scores of a data set, batch by batch, filled in by position in the manifest.
+
+    `classes` [K, D] are the class embeddings; `head_columns` the column of each class in the visual head (None: it is not
+    read). `per_view` keeps the scores of each view; `words` is asked of each video, too.
+    """
+
+    def __init__(
+        self,
+        dataset: VideoDataset,
+        classes: Tensor,
+        *,
+        head_columns: list[int] | None,
+        per_view: bool = False,
+        words: MaskedWordTest | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.words = words
+        self.classes = classes
+        self.head_columns = head_columns
+        self.per_view = per_view
+        self.device = classes.device
+        readings: tuple[Reading, ...] = (
+            ("similarity",) if head_columns is None else ("similarity", "visual", "ensemble")
+        )
+        views = dataset.views_temporal * dataset.views_spatial if per_view else 1
+        # [N, V, K]; one fused "view" where the single ones are not asked for
+        shape = (len(dataset), views, len(classes))
+        self.tables = {reading: torch.zeros(shape, device=self.device) for reading in readings}
+        self.times_scored = torch.zeros(len(dataset), dtype=torch.int64, device=self.device)
+        self.bad: list[BadFile] = []
+
+    def score(self, model: VideoCLIP, batch: Batch) -> None:
+        """Read the model's scores of a batch, in evaluation mode, and note its bad files."""
+        self.bad += batch.bad
+        if len(batch.labels) == 0:
+            return
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.inference_mode():
+                self._fill(model, batch)
+        finally:
+            model.train(was_training)
+
+    def _fill(self, model: VideoCLIP, batch: Batch) -> None:
+        rows = batch.indices.to(self.device)
+        views: dict[Reading, list[Tensor]] = {reading: [] for reading in self.tables}
+        frames: list[Tensor] = []  # [B, T, D] a view
+        for clips in batch.clips.unbind(1):  # one view at a time: a batch of many views would not fit into memory
+            features = model.encode_video(clips.to(self.device))
+            logits = None
+            if self.head_columns is not None and features.visual_logits is not None:
+                logits = features.visual_logits[:, self.head_columns]
+            for reading, probabilities in scores(features.embedding, self.classes, logits).readings().items():
+                views[reading].append(probabilities)
+            frames.append(features.frames)
+        for reading, parts in views.items():
+            table = torch.stack(parts, dim=1)  # [B, V, K]
+            self._need_finite(table, reading, batch)
+            self.tables[reading][rows] = table if self.per_view else fuse_views(table).unsqueeze(1)
+        if self.words is not None:
+            self._need_finite(self.words.ask(model, frames, labels=batch.labels, rows=rows), "masked-word", batch)
+        self.times_scored[rows] += 1
+
+    def _need_finite(self, table: Tensor, what: str, batch: Batch) -> None:
+        if not table.isfinite().all():
+            n = int(batch.indices[~table.isfinite().flatten(1).all(1).cpu()][0])
+            raise M2CLIPError(
+                f"{self.dataset.manifest.samples[n].path}: its {what} scores are not finite; the checkpoint's weights "
+                "are broken, so use an earlier checkpoint or train again"
+            )
+
+    def merge(self) -> list[int]:
+        """Put the shares of all processes together; returns the positions that were scored, each of them exactly once.
+
+        Raises VideoError where not one video could be read.
+        """
+        if in_group():
+            words = () if self.words is None else (self.words.said,)
+            for tensor in (*self.tables.values(), self.times_scored, *words):
+                dist.all_reduce(tensor)  # a sum: outside its own share a process holds zeros
+        self.bad = everywhere(self.bad)
+        self.bad.sort(key=lambda file: file.index)
+        times_met = self.times_scored.tolist()
+        for file in self.bad:
+            times_met[file.index] += 1
+        if times_met != [1] * len(self.dataset):
+            raise RuntimeError("a video was met twice or never: the processes' shares of the data overlap or have gaps")
+        scored = self.times_scored.nonzero().flatten().tolist()
+        if not scored:
+            source, first = self.dataset.manifest.source, self.bad[0].reason
+            raise VideoError(f"{source}: none of its {len(self.dataset)} videos could be read; the first: {first}")
+        return scored
+
+    def probabilities(self, scored: Sequence[int]) -> dict[str, NDArray[np.float32]]:
+        """[N, K] of these N positions for each reading: the mean over the views."""
+        return {reading: table[scored].mean(1).cpu().numpy() for reading, table in self.tables.items()}
+
+
+def in_group() -> bool:
+    """Whether several processes share the work."""
+    return dist.is_available() and dist.is_initialized()
+
+
+def everywhere(bad: Sequence[BadFile]) -> list[BadFile]:
+    """The bad files of all processes."""
+    if not in_group():
+        return list(bad)
+    shares: list[list[BadFile]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(shares, list(bad))
+    return [file for share in shares for file in share]
