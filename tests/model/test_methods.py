@@ -1,6 +1,7 @@
 """What holds for every method: a fresh one is CLIP, the gradient reaches what is trained and nothing else, a checkpoint brings it back."""
 
 import json
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -227,3 +228,43 @@ def test_videos_of_a_batch_do_not_mix(method: str) -> None:
         together = model.encode_video(videos).embedding
         alone = torch.cat([model.encode_video(video[None]).embedding for video in videos])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
+
+
+def counts_on_the_page() -> dict[str, int]:
+    """The counts of trained parameters that docs/rivals.md states, by method."""
+    page = (Path(__file__).parents[2] / "docs" / "rivals.md").read_text(encoding="utf-8")
+    return {
+        method: int(count.replace(",", ""))
+        for method, count in re.findall(r"^\| `([a-z0-9-]+)` \| [^|]+ \| ([0-9,]+) \|", page, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("method", ALL)
+def test_trained_parameters_on_vit_b_16_are_those_of_the_papers_and_of_the_page(method: str) -> None:
+    with torch.device("meta"):
+        model = create("ViT-B-16", class_names=[f"class {k}" for k in range(400)], method=method)
+    counted = {part: sum(p.numel() for p in module.parameters()) for part, module in model.trained_parts().items()}
+    head = 768 * 400 + 400
+    expected = {
+        "frozen": 0,
+        "linear-probe": head,
+        "full": sum(p.numel() for p in model.clip.parameters()),
+        "st-adapter": 12 * (768 * 384 + 384 + 3 * 384 + 384 + 384 * 768 + 768) + head,
+        "aim": 36 * (768 * 192 + 192 + 192 * 768 + 768) + 8 * 768 + 2 * 768 + head,
+        "text-prompts": 16 * 512,
+    }
+    total = sum(counted.values())
+    assert total == expected.get(method, total)
+    assert counts_on_the_page()[method] == total
+    assert sum(p.numel() for p in model.trained_parameters().values()) == total
+
+
+def test_the_page_counts_every_method_and_names_its_terms() -> None:
+    assert set(counts_on_the_page()) == set(ALL)
+    assert counts_on_the_page()["st-adapter"] == 7_417_744  # 7.4 M in the paper
+    assert round(counts_on_the_page()["aim"] / 1e6) == 11
+    assert round(counts_on_the_page()["m2clip"] / 1e6) == 16
+    page = (Path(__file__).parents[2] / "docs" / "rivals.md").read_text(encoding="utf-8")
+    for method, terms in METHOD_TERMS.items():
+        row = next(line for line in page.splitlines() if line.startswith(f"| `{method}` |"))
+        assert row.split(" | ")[3] == (", ".join(terms) or "none")
