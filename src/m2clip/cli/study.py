@@ -27,7 +27,7 @@ def study(
     """Train and test a grid of methods, data sets and seeds; what is finished is kept. Exit code 1 if a cell failed."""
     from m2clip.study import load_study
     from m2clip.study.cell import finished
-    from m2clip.study.plan import need_lists, plan
+    from m2clip.study.plan import need_files, plan
 
     settings = load_study(config, overrides or ())
     cells = plan(settings)
@@ -38,7 +38,7 @@ def study(
         else:
             show(*(f"{name}: {state}" for name, state in states.items()))
         return
-    need_lists(cells)
+    need_files(cells)
     from m2clip.study.output import write_page, write_results
     from m2clip.study.results import gather
     from m2clip.study.runner import run_cells

@@ -1,9 +1,11 @@
 """The cells of a study, every one of them checked before the first is run."""
 
 import copy
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,10 @@ class Cell:
         return bool(METHOD_TERMS[self.config.model.method])
 
     def settings(self) -> dict[str, Any]:
-        """What the cell's result depends on: `run`, `protocol`, and in `given` the names of those settings of `run` that were set."""
+        """What the cell's result depends on: `run`, `protocol`, the `files` that they name by SHA-256.
+
+        `given` has the names of those settings of `run` that were set.
+        """
         wanted = None if self.trains else {"model", "data"}
         run = flat(self.config.model_dump(mode="json", include=wanted))
         given = flat(self.config.model_dump(mode="json", include=wanted, exclude_unset=True))
@@ -73,8 +78,21 @@ class Cell:
                 "run": {key: run[key] for key in keep},
                 "given": sorted(key for key in keep if key in given),
                 "protocol": _protocol_document(self.protocol),
+                "files": {str(path): _sha256(path) for path in self.files() if path.is_file()},
             }
         )
+
+    def files(self) -> list[Path]:
+        """Lists, class tables and texts of the training and of the tests; folders of videos, too."""
+        data = self.config.data
+        named = [Path(path) for path in (data.train, data.val, data.classes, data.texts) if path]
+        tests = [path for part in self.protocol.tests.values() for path in (part.list, part.classes) if path]
+        return list(dict.fromkeys([*named, *tests]))
+
+
+@cache
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def plan(study: Study) -> tuple[Cell, ...]:
@@ -112,14 +130,11 @@ def plan(study: Study) -> tuple[Cell, ...]:
     return tuple(cells)
 
 
-def need_lists(cells: Iterable[Cell]) -> None:
-    """ManifestError where a list of videos is not on the disk: every cell that needs it would fail, one after another."""
+def need_files(cells: Iterable[Cell]) -> None:
+    """ManifestError where a list is not on the disk: every cell that needs it would fail, one after another."""
     for cell in cells:
-        tests = [
-            part.list for proto in (cell.protocol, *(e.protocol for e in cell.extras)) for part in proto.tests.values()
-        ]
-        wanted = [*tests, *(Path(path) for path in (cell.config.data.train, cell.config.data.classes) if path)]
-        for path in wanted:
+        further = [part.list for extra in cell.extras for part in extra.protocol.tests.values()]
+        for path in (*cell.files(), *further):
             if "*" not in path.name and not path.exists():
                 raise ManifestError(
                     f"{path} is not there, but the data {cell.data} needs it; check the folder of its protocol, or make the videos"
@@ -140,7 +155,7 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
 def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two documents of settings, a phrase each.
 
-    A setting that is new in this version of m2clip, and that nobody has set, is no difference.
+    A setting that this version of m2clip is the first to know, and that nobody has set, is no difference.
     """
     given, old, new = set(now.get("given", ())), flat(before), flat(now)
     keys = sorted((old.keys() | new.keys()) - {"given"})
@@ -148,7 +163,7 @@ def changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         f"{_shown_key(key)} was {old.get(key)!r} and is {new.get(key)!r}"
         for key in keys
         if old.get(key) != new.get(key)
-        and not (key.startswith("run.") and key not in old and key.removeprefix("run.") not in given)
+        and not (key not in old and (key.startswith("files.") or (key.startswith("run.") and key[4:] not in given)))
     ]
 
 
