@@ -65,7 +65,7 @@ class ProtocolFile(Settings):
     """Where the videos lie, relative to `folder`; none: the folder of each list."""
     frames: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Frames of a clip; none: as trained."""
-    views: Annotated[str, Field(pattern=r"^[1-9][0-9]?x[1-9][0-9]?$")] = "1x1"
+    views: str = "1x1"
     """Temporal x spatial views of each video."""
     template: str | None = None
     """The sentence that class names are put into; none: the checkpoint's texts."""
@@ -77,6 +77,14 @@ class ProtocolFile(Settings):
     """The parts, by name."""
     summary: Literal["mean", "harmonic"] = "mean"
     """mean: mean and standard deviation over the parts; harmonic: the harmonic mean of two or more."""
+
+    @field_validator("views", mode="after")
+    @classmethod
+    def _two_counts(cls, value: str) -> str:
+        need(
+            re.fullmatch("[1-9][0-9]?x[1-9][0-9]?", value) is not None, "it must be of the form 4x3, temporal x spatial"
+        )
+        return value
 
     @field_validator("template", mode="after")
     @classmethod
