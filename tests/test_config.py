@@ -215,6 +215,7 @@ def test_shipped_configs_load_and_start_with_command_hardware_result(path: Path)
         ("aim", "loss.mlm_policy=random"),
         ("full", "loss.mlm_rate=0.5"),
         ("text-prompts", "train.text_lr_scale=1.0"),
+        ("linear-probe", "train.class_text=mean"),
         ("st-adapter", "loss.mlm=0.3"),
         ("linear-probe", "loss.contrastive=0.3"),
         ("full", "loss.visual=1.0"),
@@ -226,3 +227,10 @@ def test_a_setting_that_the_method_would_ignore_is_refused(file: Path, method: s
     assert f"{key} " in refusal(file, f"model.method={method}", setting)
     assert load_config(file, [f"model.method={method}"]).model.method == method
     load_config(file, [f"model.method={method}", "loss.mlm_policy=off"])  # nothing is masked: true of every rival
+
+
+def test_the_mean_of_texts_needs_a_term_that_reads_texts(file: Path) -> None:
+    without = ["train.class_text=mean", "loss.contrastive=0", "loss.cross_modal=0"]
+    assert "no loss term reads class texts" in refusal(file, *without)
+    for weights in (["loss.contrastive=0"], ["loss.cross_modal=0"], []):
+        assert load_config(file, ["train.class_text=mean", *weights]).train.class_text == "mean"

@@ -236,6 +236,8 @@ class DataConfig(Settings):
     """Videos that the best checkpoint is measured on at the end, by `eval`; the report goes to the run's folder."""
     classes: str | None = None
     """Class table: CSV `id,name` or one name a line; none: the names in the folder or CSV of `train`."""
+    texts: str | None = None
+    """JSON file `{"class": ["text", ...]}`: texts of each class beside those of the templates and the class table."""
     root: str | None = None
     """Folder that the paths inside the lists are relative to; none: the list's own folder."""
     frames: Annotated[int, Field(ge=1, le=1024)] = 8
@@ -315,6 +317,9 @@ class TrainConfig(Settings):
     """The one source of randomness: initial weights, order, sampling, augmentation, masking, dropout."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic of the forward and backward pass; trained tensors are float32 in any case."""
+    class_text: Literal["first", "mean"] = "first"
+    """What stands for a class in the loss: its name in the template (first), or the mean over all its texts, as in evaluation;
+    the mean encodes every text of every class at each step."""
     best_by: Literal["similarity", "visual", "ensemble"] | None = None
     """The reading whose validation top-1 chooses the best checkpoint; none: similarity (visual for a linear probe)."""
     average: Literal["off", "ema", "swa"] = "off"
@@ -414,6 +419,11 @@ class RunConfig(Settings):
             (self.loss, "loss.mlm_policy", "mlm" in METHOD_TERMS[method] or self.loss.mlm_policy == "off"),
             (self.loss, "loss.mlm_rate", "mlm" in METHOD_TERMS[method]),
             (self.train, "train.text_lr_scale", method == "m2clip"),
+            (
+                self.train,
+                "train.class_text",
+                "contrastive" in METHOD_TERMS[method] or "cross_modal" in METHOD_TERMS[method],
+            ),
         )
         for section, key, used in settings:
             name = key.split(".")[1]
@@ -421,6 +431,11 @@ class RunConfig(Settings):
                 used or getattr(section, name) == type(section).model_fields[name].default,
                 f"{key} is set, but the method {method} has no use for it; leave it out",
             )
+        need(
+            self.train.class_text == "first" or any(weights[term] > 0 for term in ("contrastive", "cross_modal")),
+            "train.class_text is mean, but no loss term reads class texts; give loss.contrastive or loss.cross_modal a weight, "
+            "or leave it out",
+        )
         need(
             method == "frozen" or any(weights.values()),
             f"no loss term of the method {method} has a weight; give {' or '.join(METHOD_TERMS[method])} one",

@@ -79,9 +79,13 @@ def class_embeddings(model: "VideoCLIP", texts: Sequence[Sequence[str]]) -> Tens
         batches = [model.encode_text(part.to(device)).embedding for part in tokens.split(TEXTS_PER_BATCH)]
     finally:
         model.train(training)
-    unit = F.normalize(torch.cat(batches).float(), dim=-1)
-    counts = [len(of_class) for of_class in texts]
-    return torch.stack([F.normalize(part.mean(0), dim=-1) for part in unit.split(counts)])
+    return mean_of_texts(torch.cat(batches), [len(of_class) for of_class in texts])
+
+
+def mean_of_texts(embeddings: Tensor, counts: Sequence[int]) -> Tensor:
+    """Embeddings of all texts [M, D], class after class, and how many each class has -> float32 [K, D] of unit norm."""
+    unit = F.normalize(embeddings.float(), dim=-1)
+    return torch.stack([F.normalize(part.mean(0), dim=-1) for part in unit.split(list(counts))])
 
 
 def scores(video: Tensor, classes: Tensor, visual_logits: Tensor | None = None) -> Scores:

@@ -1,4 +1,4 @@
-"""Two processes compute the loss and the gradient of one, whatever their shares of the batch are."""
+"""The loss of a batch: what stands for a class, and two processes compute that of one, whatever their shares are."""
 
 import os
 import socket
@@ -9,6 +9,15 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import normalize
+
+from m2clip import losses
+from m2clip.config import RunConfig
+from m2clip.data.dataset import Batch
+from m2clip.data.tokenizer import get_tokenizer
+from m2clip.train.objective import Objective, Step
+from m2clip.train.preparation import start_fabric
+from tests.small_inputs import tiny_model
 
 SCRIPT = """
 import sys
@@ -43,6 +52,55 @@ for chosen in ([0, 1, 2, 3, 4, 5], [1, 3, 4, 0, 2], [2], [], [5, 0]):  # even, u
     optimizer.zero_grad()
 torch.save(results, f"{sys.argv[1]}/{ranks}-{rank}.pt")
 """
+
+
+def terms(model: Any, **options: Any) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The loss terms of one batch of three videos, and the gradients of the total."""
+    config = RunConfig.model_validate({"out": "unused", "train": {"seed": 3, **options}})
+    model.zero_grad()
+    clips = torch.randn(3, 1, 3, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    batch = Batch(clips, torch.tensor([0, 1, 1]), torch.tensor([0, 1, 2]))
+    objective = Objective(model, config=config, largest=3, device=torch.device("cpu"))
+    found = objective(start_fabric("fp32"), Step(model.eval()), batch, epoch=0)
+    found.total.backward()
+    gradients = {name: p.grad.clone() for name, p in model.trained_parameters().items() if p.grad is not None}
+    return {name: float(value.detach()) for name, value in found.terms().items()}, gradients
+
+
+def test_a_class_may_stand_for_the_mean_of_its_texts() -> None:
+    names = ("red star growing", "blue square bouncing")
+    more = (("it grows", "it gets larger"), ())
+    model = tiny_model(names, further_texts=more, text_adapter_layers=1)
+    with torch.no_grad():
+        for parameter in model.trained_parameters().values():
+            parameter.add_(
+                0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
+    first, by_first = terms(model)
+    mean, by_mean = terms(model, class_text="mean")
+    assert mean["visual"] == first["visual"]
+    assert mean["mlm"] == first["mlm"]  # masked words are those of the first text in any case
+    clips = torch.randn(3, 1, 3, 3, 32, 32, generator=torch.Generator().manual_seed(5))
+    labels = torch.tensor([0, 1, 1])
+    with torch.no_grad():
+        videos = model.encode_video(clips[:, 0]).embedding
+        for found, texts in (
+            (first, [["A video of red star growing"], ["A video of blue square bouncing"]]),
+            (mean, [["A video of red star growing", *more[0]], ["A video of blue square bouncing"]]),
+        ):
+            unit = [
+                [normalize(model.encode_text(get_tokenizer()([t])).embedding[0], dim=0) for t in own] for own in texts
+            ]
+            classes = torch.stack([torch.stack(own).mean(0) for own in unit])
+            by_hand = {
+                "cross_modal": losses.cross_modal(videos, classes, labels),
+                "contrastive": losses.contrastive(videos, classes[labels], labels, logit_scale=model.logit_scale),
+            }
+            for name, value in by_hand.items():
+                assert found[name] == pytest.approx(float(value), rel=1e-4), name
+    assert abs(first["cross_modal"] - mean["cross_modal"]) > 1e-3
+    name = next(name for name in by_mean if name.startswith("text_adapters."))
+    assert not torch.allclose(by_mean[name], by_first[name])
 
 
 @pytest.mark.slow

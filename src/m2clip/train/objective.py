@@ -20,6 +20,7 @@ from m2clip.data.prompts import NOT_A_TARGET, MaskedTexts, Masker
 from m2clip.data.tokenizer import get_tokenizer
 from m2clip.errors import M2CLIPError
 from m2clip.model.video_clip import VideoCLIP
+from m2clip.scoring import mean_of_texts
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -53,7 +54,7 @@ class Step(nn.Module):
 class Objective:
     """The weighted loss terms of a batch.
 
-    All K class texts are encoded once a step; the texts of the batch are rows of these, which is exact and saves work.
+    All class texts are encoded once a step; the texts of the batch are rows of these, which is exact and saves work.
     `largest` is the most videos that one process can have in a batch.
     """
 
@@ -64,9 +65,14 @@ class Objective:
         self._weights = config.loss_weights
         tokenizer = get_tokenizer()
         self._class_tokens: Tensor | None = None
+        self._texts_a_class: list[int] | None = None  # None: one
         if self._weights["contrastive"] > 0 or self._weights["cross_modal"] > 0:
+            read = self._texts
+            if config.train.class_text == "mean":
+                read = [text for texts in model.info.texts for text in texts]
+                self._texts_a_class = [len(texts) for texts in model.info.texts]
             length = model.text_length
-            self._class_tokens = tokenizer(self._texts, context_length=length, pad_to_longest=True).to(device)
+            self._class_tokens = tokenizer(read, context_length=length, pad_to_longest=True).to(device)
         self._masker: Masker | None = None
         if self._weights["mlm"] > 0:
             self._masker = Masker(
@@ -88,6 +94,8 @@ class Objective:
         embedding, visual_logits, text, word_logits = module(
             clips, self._class_tokens, None if masked is None else masked.tokens.to(self._device)
         )
+        if text is not None and self._texts_a_class is not None:
+            text = mean_of_texts(text, self._texts_a_class)
         labels = batch.labels.to(self._device)
         everyone = gathered(fabric, F.pad(labels, (0, self._largest - count), value=NOBODY)).flatten()  # [W * largest]
         there = everyone != NOBODY

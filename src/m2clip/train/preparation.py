@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +16,7 @@ import torch
 
 from m2clip.checkpoint import create
 from m2clip.config import METHOD_TERMS, RunConfig
+from m2clip.data.descriptions import read_text_source
 from m2clip.data.manifest import ClassTable, Manifest, check_splits, read_manifest
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
 from m2clip.model.video_clip import VideoCLIP
@@ -25,7 +27,17 @@ if TYPE_CHECKING:
 
 # Settings that may differ when a run is resumed: they change where it runs and what is measured, not what is learned.
 _FREE_SETTINGS = (
-    *("out", "data.train", "data.val", "data.test", "data.classes", "data.root", "data.workers", "data.on_bad_file"),
+    *(
+        "out",
+        "data.train",
+        "data.val",
+        "data.test",
+        "data.classes",
+        "data.texts",
+        "data.root",
+        "data.workers",
+        "data.on_bad_file",
+    ),
     *("model.weights", "train.stop_after_epoch", "eval."),
 )
 
@@ -104,6 +116,12 @@ def read_data(config: RunConfig) -> tuple[Manifest, Manifest | None, Manifest | 
     training = read_manifest(data.train, classes=data.classes, root=_root(data.train, data.root))
     if not training.samples:
         raise ConfigError(f"data.train: {data.train} holds no videos; give a folder, a CSV or a list file with some")
+    texts = read_text_source(descriptions=data.texts)
+    if texts is not None:
+        described = texts.describe(training.class_names)
+        table = training.further_texts or ((),) * len(described)
+        further = tuple((*own, *more) for own, more in zip(table, described, strict=True))
+        training = replace(training, further_texts=further)
     # The other lists speak of the same classes, by the same names and ids.
     classes = data.classes or ClassTable(training.class_names, training.further_texts)
     validation, test = (
@@ -121,7 +139,7 @@ def build_model(config: RunConfig, training: Manifest) -> VideoCLIP:
     """The model that the settings describe, with heads for the terms that have a weight."""
     if not METHOD_TERMS[config.model.method]:
         raise ConfigError(f"the method {config.model.method} trains nothing; evaluate its backbone as it is")
-    return create(
+    model = create(
         **config.model.model_dump(),
         class_names=training.class_names,
         further_texts=training.further_texts,
@@ -130,6 +148,12 @@ def build_model(config: RunConfig, training: Manifest) -> VideoCLIP:
         visual_head=config.loss_weights["visual"] > 0,
         masked_words=config.loss_weights["mlm"] > 0,
     )
+    if config.train.class_text == "mean" and all(len(texts) == 1 for texts in model.info.texts):
+        raise ConfigError(
+            "train.class_text is mean, but every class has one text only; give more by model.more_templates, data.texts or "
+            "columns text_1, text_2... of the class table, or leave it out"
+        )
+    return model
 
 
 def doubts(config: RunConfig, training: Manifest, *others: Manifest | None) -> list[str]:

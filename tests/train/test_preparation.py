@@ -1,0 +1,75 @@
+"""What a run reads before its first step: descriptions of classes beside the texts of their table."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m2clip.config import RunConfig
+from m2clip.errors import ConfigError
+from m2clip.train.preparation import build_model, hashes, read_data
+from tests.small_inputs import TINY, class_folders
+
+NAMES = ("bouncing", "moving")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return class_folders(tmp_path_factory.mktemp("videos"), NAMES, each=1)
+
+
+def settings(videos: Path, **changes: Any) -> RunConfig:
+    values: dict[str, dict[str, Any]] = {
+        "data": {"train": str(videos), "val": str(videos), "workers": 0},
+        "model": {"backbone": TINY},
+        "train": {},
+    }
+    for key, value in changes.items():
+        section, name = key.split(".")
+        values[section][name] = value
+    return RunConfig.model_validate({"out": "unused", **values})
+
+
+def test_descriptions_stand_behind_templates_and_table(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.json").write_text('{"Moving": ["it goes", "it runs"], "bouncing": "it jumps", "more": "x"}')
+    (tmp_path / "classes.csv").write_text("id,name,text_1\n0,bouncing,up and down\n1,moving,\n")
+    changes = {"data.texts": str(tmp_path / "texts.json"), "model.more_templates": ("see {}",)}
+    for table, own in (({}, []), ({"data.classes": str(tmp_path / "classes.csv")}, ["up and down"])):
+        config = settings(videos, **changes, **table)
+        training, validation, _ = read_data(config)
+        model = build_model(config, training)
+        assert [list(texts) for texts in model.info.texts] == [
+            ["A video of bouncing", "see bouncing", *own, "it jumps"],
+            ["A video of moving", "see moving", "it goes", "it runs"],
+        ]
+        assert validation is not None
+        assert validation.class_names == NAMES
+        assert model.info.further_texts == ((*own, "it jumps"), ("it goes", "it runs"))
+
+
+def test_other_descriptions_are_another_run(videos: Path, tmp_path: Path) -> None:
+    """A resumed run compares these hashes; the path of the file may change, its texts may not."""
+    seen = []
+    for name, text in (("a", "it goes"), ("b", "it goes"), ("c", "it runs")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"moving": text, "bouncing": "it jumps"}))
+        config = settings(videos, **{"data.texts": str(tmp_path / f"{name}.json")})
+        training, _, _ = read_data(config)
+        seen.append(hashes(training, build_model(config, training))["classes"])
+    assert seen[0] == seen[1] != seen[2]
+
+
+def test_descriptions_that_do_not_fit_are_refused(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.json").write_text('{"movin": "it goes", "bouncing": "it jumps"}')
+    with pytest.raises(
+        ConfigError, match=r"texts.json: one class has no text, the first is 'moving' \('movin' is there"
+    ):
+        read_data(settings(videos, **{"data.texts": str(tmp_path / "texts.json")}))
+
+
+def test_the_mean_of_texts_needs_more_than_one(videos: Path) -> None:
+    config = settings(videos, **{"train.class_text": "mean"})
+    with pytest.raises(ConfigError, match="every class has one text only"):
+        build_model(config, read_data(config)[0])
+    config = settings(videos, **{"train.class_text": "mean", "model.more_templates": ("see {}",)})
+    assert len(build_model(config, read_data(config)[0]).info.texts[0]) == 2
