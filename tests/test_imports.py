@@ -24,6 +24,7 @@ ORDER = (
     ("evaluated_classes", "protocol_file", "protocol"),
     ("train", "evaluate", "recognizer"),
     ("protocol_run", "protocol_preview"),
+    ("strength",),
     ("study",),
     ("builtin",),
     ("cli", "app"),

@@ -15,6 +15,7 @@ from m2clip import __version__
 from m2clip.cli import files, recognition, runs
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
+from m2clip.cli.strength import tune_strength
 from m2clip.cli.study import study
 from m2clip.errors import M2CLIPError
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for command in (runs.demo, runs.train, runs.evaluate, recognition.classify, recognition.timeline, recognition.embed):
     app.command()(command)
+app.command()(tune_strength)
 app.command()(study)
 app.command()(files.convert)
 app.command()(files.info)

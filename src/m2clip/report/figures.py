@@ -5,7 +5,7 @@ Class names are set as plain text: with matplotlib's own reading of "$" a class 
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,6 +69,32 @@ def class_bars(metrics: Metrics, title: str) -> bytes:
     more = f",\nthe {len(shown)} worst of {len(rows)} classes" if len(shown) < len(rows) else ""
     axes.set_title(title + more, parse_math=False)
     figure.legend(loc="outside lower right", fontsize=8)
+    return png_bytes(figure)
+
+
+def strength_figure(
+    strengths: Sequence[float],
+    lines: Mapping[str, Sequence[tuple[float, float, float]]],
+    *,
+    harmonic: Sequence[float] | None,
+    best: float,
+) -> bytes:
+    """Accuracy by adapter strength: for each line the values with their 95 % intervals (value, low, high), as bands."""
+    figure = new_figure(7, 4.5)
+    axes = figure.add_subplot()
+    # Colours of Okabe and Ito, which the colour-blind can tell apart; marks differ, too.
+    for (name, points), colour, mark in zip(lines.items(), ("#0072B2", "#D55E00"), ("o", "s"), strict=False):
+        values, low, high = zip(*points, strict=True)
+        axes.plot(strengths, values, color=colour, marker=mark, label=name)
+        axes.fill_between(strengths, low, high, color=colour, alpha=0.15, linewidth=0)
+    if harmonic is not None:
+        axes.plot(strengths, harmonic, color="#009E73", marker="^", linestyle="--", label="harmonic mean")
+    axes.axvline(best, color="#555555", linewidth=1, linestyle=":", label=f"best: {best:g}")
+    axes.set_xlabel("adapter strength (0: frozen CLIP, 1: as trained)")
+    axes.set_ylabel("top-1 (band: 95 % interval)")
+    axes.set_ylim(0, 1)
+    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return png_bytes(figure)
 
 
