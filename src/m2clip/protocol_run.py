@@ -129,14 +129,9 @@ def summarise(parts: Mapping[str, Mapping[str, Metrics]], *, rule: Literal["mean
     return {"rule": rule, "reading": "ensemble" if "ensemble" in readings else "similarity", "readings": found}
 
 
-def harmonic_mean(values: Sequence[float]) -> float:
-    """n / sum(1 / value); 0 where a value is 0. Example: 0.5 and 1.0 give 2 / 3."""
-    return len(values) / sum(1 / value for value in values) if all(values) else 0.0
-
-
 def _over_parts(values: Sequence[float], rule: str) -> dict[str, float | None]:
     if rule == "harmonic":
-        return {"harmonic": harmonic_mean(values)}
+        return {"harmonic": statistics.harmonic_mean(values)}
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
