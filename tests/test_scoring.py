@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from m2clip.data.tokenizer import TruncatedText, get_tokenizer
 from m2clip.errors import ConfigError
-from m2clip.scoring import Prediction, Scores, class_embeddings, fuse_views, scores, top_predictions
+from m2clip.scoring import Prediction, Scores, class_embeddings, fuse_views, mean_of_texts, scores, top_predictions
 from tests.small_inputs import tiny_model
 
 
@@ -60,6 +60,22 @@ def test_class_embeddings_are_means_of_unit_embeddings() -> None:
     with torch.no_grad():
         unit = [F.normalize(model.encode_text(get_tokenizer()([text])).embedding[0], dim=0) for text in texts[1]]
     assert torch.allclose(embedded[1], F.normalize(torch.stack(unit).mean(0), dim=0), atol=1e-5)
+
+
+def test_the_mean_of_texts_by_hand() -> None:
+    """Class 0 has the directions (1, 0) and (0, 1), whatever their lengths; class 1 has (0, -1)."""
+    found = mean_of_texts(torch.tensor([[5.0, 0.0], [0.0, 0.1], [0.0, -2.0]]), [2, 1])
+    half = math.sqrt(0.5)
+    assert found.flatten().tolist() == pytest.approx([half, half, 0.0, -1.0])
+
+
+def test_hundreds_of_texts_a_class_in_any_order() -> None:
+    model = tiny_model()
+    many = [f"someone does number {k}" for k in range(500)]
+    forward, backward = (class_embeddings(model, [["one"], texts]) for texts in (many, many[::-1]))
+    assert torch.allclose(forward, backward, atol=1e-5)
+    assert torch.allclose(forward[1] @ class_embeddings(model, [many[:1]])[0], torch.tensor(1.0), atol=0.2)
+    assert not torch.allclose(forward[1], class_embeddings(model, [many[:1]])[0], atol=1e-3)
 
 
 def test_class_embeddings_do_not_depend_on_neighbours_or_batches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import pickle
 import random
+import re
 import subprocess
 import sys
 import time
@@ -167,6 +168,14 @@ def test_long_text_is_cut_with_a_warning_that_names_it(reference):
         tokens = get_tokenizer()(["short", text])
     assert torch.equal(tokens, reference(["short", text]))
     assert tokens[1, -1] == get_tokenizer().end_id
+
+
+def test_many_long_texts_are_one_warning():
+    with pytest.warns(TruncatedText) as warned:
+        tokens = get_tokenizer()(["jump", "run " * 20, "fall " * 30, "fly " * 9], context_length=9)
+    assert len(warned) == 1
+    assert re.search(r"'run run.*22 tokens.*cut to 9, like 2 more: shorten", str(warned[0].message))
+    assert (tokens[1:, -1] == get_tokenizer().end_id).all()
 
 
 def test_text_of_exactly_77_tokens_is_whole_and_silent():

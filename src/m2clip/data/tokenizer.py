@@ -93,24 +93,27 @@ class Tokenizer:
         """Return int64 [K, L]: start token, ids, end token, zeros.
 
         L is `context_length`, or with `pad_to_longest` the length of the longest text (CLIP's text attention is causal,
-        so what follows the end token changes nothing). A text that does not fit is cut, keeps its end token, and is
-        named in a TruncatedText warning. One string counts as one text.
+        so what follows the end token changes nothing). A text that does not fit is cut and keeps its end token;
+        one TruncatedText warning names the first such text and counts the others. One string counts as one text.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         if context_length < 2:
             raise M2CLIPError(f"context_length is {context_length}, but start and end token alone need 2: raise it")
         rows = [[self.start_id, *self.encode(text), self.end_id] for text in texts]
-        longest = 0
-        for text, row in zip(texts, rows, strict=True):
+        cut = [(text, len(row)) for text, row in zip(texts, rows, strict=True) if len(row) > context_length]
+        if cut:
+            text, length = cut[0]
+            others = f", like {len(cut) - 1} more" if len(cut) > 1 else ""
+            warnings.warn(
+                f"{_shortened(text)!r} has {length} tokens (start and end token included) and was cut to {context_length}{others}: "
+                "shorten the text, or spread it over several texts of its class",
+                TruncatedText,
+                stacklevel=2,
+            )
+        for row in rows:
             if len(row) > context_length:
-                warnings.warn(
-                    f"{_shortened(text)!r} has {len(row)} tokens (start and end token included) and was cut to {context_length}: "
-                    "shorten the text, or spread it over several texts of its class",
-                    TruncatedText,
-                    stacklevel=2,
-                )
                 row[context_length - 1 :] = [self.end_id]
-            longest = max(longest, len(row))
+        longest = max(map(len, rows), default=0)
         tokens = torch.zeros(len(rows), longest if pad_to_longest else context_length, dtype=torch.int64)
         for index, row in enumerate(rows):
             tokens[index, : len(row)] = torch.tensor(row)
