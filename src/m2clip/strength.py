@@ -4,6 +4,7 @@ Adapters learn the trained classes and may lose some of what CLIP knows of all o
 same is known of fine-tuned weights that are drawn towards the zero-shot model (WiSE-FT, arXiv 2109.01903).
 """
 
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from m2clip.evaluated_classes import Protocol, evaluated_classes
 from m2clip.model.saving import replace_file
 from m2clip.model.video_clip import FORMAT_VERSION as CHECKPOINT_VERSION
 from m2clip.model.video_clip import VideoCLIP
-from m2clip.protocol_run import harmonic_mean
 from m2clip.report import Metrics, figures, measure
 from m2clip.report.files import results_folder, write_csv, write_json, write_whole
 from m2clip.scoring import class_embeddings
@@ -53,7 +53,7 @@ class Point:
     def score(self) -> float:
         """What strengths are chosen by: top-1 on the trained classes or, with novel ones, the harmonic mean of the two."""
         top1 = self.trained[self.reading].top1
-        return top1 if self.novel is None else harmonic_mean([top1, self.novel.top1])
+        return top1 if self.novel is None else statistics.harmonic_mean([top1, self.novel.top1])
 
     def document(self) -> dict[str, Any]:
         """The same as plain values."""
