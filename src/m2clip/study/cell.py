@@ -42,8 +42,11 @@ def finished(cell: Cell) -> bool:
 
 def outdated(cell: Cell) -> dict[Path, list[str]]:
     """What was made with other settings than those of now: the cell's folder or files of its evaluations, and what differs."""
+    from m2clip.train import STATE
+
     found = {}
-    if (cell.folder / SETTINGS).exists():
+    # A cell that never came to the end of an epoch has nothing to lose.
+    if (cell.folder / RESULT).exists() or (Path(cell.config.out) / STATE).exists():
         found[cell.folder] = changed(read_json(cell.folder / SETTINGS), cell.settings())
     for extra in cell.extras:
         path = _extra_path(cell, extra)
