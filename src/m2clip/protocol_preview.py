@@ -73,6 +73,7 @@ def preview_part(
         "classes": len(manifest.class_names),
         "class_names": list(manifest.class_names),
         "classes_without_videos": len(manifest.class_names) - len({sample.label for sample in manifest.samples}),
+        **classes.texts_from,
         "texts": [list(of_class) for of_class in classes.texts],
         "readings": list(classes.readings),
         "views": {"temporal": views[0], "spatial": views[1]},
@@ -103,6 +104,8 @@ def preview_lines(document: Mapping[str, Any]) -> list[str]:
     if len(document["parts"]) > 1:
         rule = {"mean": "mean and standard deviation (n - 1) over the parts", "harmonic": "harmonic mean of the parts"}
         lines += ["", f"summary: {rule[document['summary']]}"]
+    if document.get("strength", 1.0) != 1.0:
+        lines += ["", f"adapters at strength {document['strength']:g}"]
     if document.get("train"):
         settings = " ".join(f"data.{key}={value}" for key, value in document["train"].items())
         lines += ["", f"train: {settings}"]

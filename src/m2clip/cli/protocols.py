@@ -140,6 +140,7 @@ def dry_run(
     *,
     views: tuple[int, int] | None,
     frames: int | None,
+    strength: float | None,
     texts: "TextSource | None",
     json: bool,
 ) -> None:
@@ -149,6 +150,7 @@ def dry_run(
 
     info, head = read_record(checkpoint)
     document: dict[str, Any] = {"dry_run": True, "checkpoint": checkpoint}
+    document["strength"] = info.strength if strength is None else strength
     if isinstance(plan, PlainData):
         manifest = plan.manifest(info.class_names)
         views = views or (1, 1)

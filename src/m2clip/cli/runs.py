@@ -113,7 +113,7 @@ def evaluate(
     view_pair = None if views is None else view_counts(views)
     source = text_source(templates, texts)
     if dry_run:
-        show_dry_run(checkpoint, plan, views=view_pair, frames=frames, texts=source, json=json)
+        show_dry_run(checkpoint, plan, views=view_pair, frames=frames, strength=strength, texts=source, json=json)
         return
     with _process_group(device) as (own_device, is_first):
         from m2clip.evaluate import Evaluation
