@@ -13,7 +13,6 @@ from m2clip.study.cell import LOG
 from m2clip.study.lanes import Lane, ready
 from tests.study.small_study import small_study
 
-
 pytestmark = pytest.mark.slow
 
 
