@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 
+from m2clip import load
 from m2clip.config import RunConfig
+from m2clip.data.manifest import read_manifest
 from m2clip.errors import ConfigError
+from m2clip.evaluate import evaluate
+from m2clip.train import train
 from m2clip.train.preparation import build_model, hashes, read_data
 from tests.small_inputs import TINY, class_folders
 
@@ -73,3 +77,19 @@ def test_the_mean_of_texts_needs_more_than_one(videos: Path) -> None:
         build_model(config, read_data(config)[0])
     config = settings(videos, **{"train.class_text": "mean", "model.more_templates": ("see {}",)})
     assert len(build_model(config, read_data(config)[0]).info.texts[0]) == 2
+
+
+@pytest.mark.slow
+def test_a_run_with_descriptions_leaves_them_in_its_checkpoint(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "texts.json").write_text('{"moving": ["it goes", "it runs"], "bouncing": "it jumps"}')
+    changes = {"epochs": 1, "warmup_epochs": 0, "batch_size": 2, "precision": "fp32", "class_text": "mean"}
+    config = settings(videos, **{"data.texts": str(tmp_path / "texts.json"), "data.frames": 2})
+    config = config.model_copy(update={"out": str(tmp_path / "run"), "train": config.train.model_validate(changes)})
+    model = load(train(config))
+    (tmp_path / "texts.json").unlink()
+    result = evaluate(model, read_manifest(videos))
+    assert result.document["protocol"]["texts"] == [
+        ["A video of bouncing", "it jumps"],
+        ["A video of moving", "it goes", "it runs"],
+    ]
+    assert [row["word"] for row in result.document["masked_words"]["verbs"]["by_word"]] == ["bouncing", "moving"]
