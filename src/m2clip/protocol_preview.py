@@ -1,5 +1,6 @@
 """What an evaluation would do, told before it is done: videos and missing files, classes and their texts, views and readings."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -107,9 +108,14 @@ def preview_lines(document: Mapping[str, Any]) -> list[str]:
     if document.get("strength", 1.0) != 1.0:
         lines += ["", f"adapters at strength {document['strength']:g}"]
     if document.get("train"):
-        settings = " ".join(f"data.{key}={value}" for key, value in document["train"].items())
-        lines += ["", f"train: {settings}"]
+        lines += ["", f"train: {overrides(document['train'])}"]
     return lines if lines[0] else lines[1:]
+
+
+def overrides(settings: Mapping[str, str]) -> str:
+    """`Protocol.train_settings` as arguments of `m2clip train`; what they leave out is taken away from the run's file, too."""
+    keys = ("train", "val", "test", "classes", "root")
+    return " ".join(shlex.quote(f"data.{key}={settings.get(key, 'null')}") for key in keys)
 
 
 def _first(texts: Sequence[str]) -> str:

@@ -1,11 +1,13 @@
 """evaluate --protocol, --dry-run, and data protocols."""
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from m2clip.config import load_config
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol import shipped_names
 from tests.program import NAMES, Ran, one_sentence
@@ -78,7 +80,7 @@ def test_a_dry_run_tells_what_would_be_done_and_loads_no_weights(
         "",
         "summary: harmonic mean of the parts",
         "",
-        f"train: data.train={folder}/train_2.txt data.classes={folder}/known.csv data.root={folder}/videos",
+        f"train: data.train={folder}/train_2.txt data.val=null data.test=null data.classes={folder}/known.csv data.root={folder}/videos",
     ]
     document = json.loads(m2(*arguments, "--dry-run", "--strength", 0.5, "--json").out)
     assert (document["dry_run"], document["strength"], document["train"]) == (True, 0.5, None)
@@ -169,12 +171,23 @@ def test_the_protocols_of_the_package_are_listed(m2: Callable[..., Ran]) -> None
     assert all(len(one["title"]) > 10 for one in listed)
 
 
+def test_the_printed_settings_are_those_of_a_run(m2: Callable[..., Ran], folder: Path, tmp_path: Path) -> None:
+    """They take the place of whatever the run's own file says of its data, paths with spaces included."""
+    ran = m2("data", "protocols", folder / "p.yaml", "--data", folder, "--root", "a b", "--choose", "shots=2")
+    (tmp_path / "run.yaml").write_text("out: o\ndata: {train: x, val: y, test: z, classes: c, root: r}\n")
+    data = load_config(tmp_path / "run.yaml", shlex.split(ran.out.splitlines()[-1].removeprefix("train: "))).data
+    assert (data.train, data.val, data.test) == (f"{folder}/train_2.txt", None, None)
+    assert (data.classes, data.root) == (f"{folder}/known.csv", "a b")
+
+
 def test_one_protocol_is_told_with_what_it_trains_on(m2: Callable[..., Ran], folder: Path) -> None:
     ran = m2("data", "protocols", folder / "p.yaml", "--data", folder)
     assert "choose shots: 2, 4" in ran.out
     assert "train:" not in ran.out
     ran = m2("data", "protocols", folder / "p.yaml", "--data", folder, "--root", "v", "--choose", "shots=2")
-    assert f"train: data.train={folder}/train_2.txt data.classes={folder}/known.csv data.root=v" in ran.out.splitlines()
+    assert ran.out.splitlines()[-1] == (
+        f"train: data.train={folder}/train_2.txt data.val=null data.test=null data.classes={folder}/known.csv data.root=v"
+    )
     told = json.loads(m2("data", "protocols", "kinetics-400", "--json").out)
     assert told["views"] == "4x3"
     assert told["tests"]["val"]["kind"] == "supervised"

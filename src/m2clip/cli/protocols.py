@@ -67,12 +67,14 @@ def protocols(
     if json:
         print_json(document)
         return
+    from m2clip.protocol_preview import overrides
+
     lines = [document["title"], document["source"], f"views: {written.views}; {written.summary} of the parts"]
     lines += [f"choose {key}: {', '.join(values)}" for key, values in document["choices"].items()]
     lines += [f"{part}: {one['kind']}, {one['list']}" for part, one in document["tests"].items()]
     lines += [f"videos: {document['root'] or 'in the folder of each list'}"]
     if document["train"]:
-        lines.append("train: " + " ".join(f"data.{key}={value}" for key, value in document["train"].items()))
+        lines.append(f"train: {overrides(document['train'])}")
     show(*lines)
 
 
