@@ -7,6 +7,7 @@ from m2clip.data.tokenizer import get_tokenizer
 from m2clip.errors import ConfigError
 from m2clip.model.rivals.text_prompts import TextPrompts
 from m2clip.model.video_clip import VideoCLIP
+from m2clip.scoring import class_embeddings
 from tests.model.rivals.plain_clip import NAMES, TOKENS, clips, model_of, read_text
 
 
@@ -58,6 +59,14 @@ def test_the_learned_tokens_take_their_share_of_the_context() -> None:
         model.encode_text(torch.tensor([[49406, *[12] * 7, 49407]]))
     with pytest.raises(ConfigError, match="leaves no room"):
         prompted(prompt_tokens=22)
+
+
+def test_a_long_class_text_is_cut_to_the_room_that_is_left() -> None:
+    model = prompted(prompt_tokens=16)
+    words = "one two three four five six"  # with start and end eight tokens
+    with pytest.warns(UserWarning, match="was cut to 8"):
+        cut = class_embeddings(model, [(f"{words} seven eight",)])
+    torch.testing.assert_close(cut, class_embeddings(model, [(words,)]))
 
 
 def test_vectors_start_small_and_random_so_a_fresh_model_is_not_clip() -> None:
