@@ -33,6 +33,10 @@ def test_the_study_in_little(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, m2
     page = Path("smoke.md").read_text("utf-8")
     assert "| M2-CLIP, half strength | 232 K |" in page
     assert "![Accuracy by adapter strength](smoke/figure-1-2.png)" in page
+    Path("smoke.md").unlink()
+    again = m2("study", "configs/studies/smoke.yaml", "--report", "--page", "smoke.md", "--json")
+    assert (json.loads(again.out)["ran"], len(json.loads(again.out)["kept"])) == ([], 5)
+    assert Path("smoke.md").read_text("utf-8") == page
     again = m2("study", "configs/studies/smoke.yaml", "--json")
     assert (json.loads(again.out)["ran"], len(json.loads(again.out)["kept"])) == ([], 5)
 
@@ -89,6 +93,12 @@ def test_a_failed_cell_makes_exit_code_1(tmp_path: Path, m2: Callable[..., Ran])
     assert told["files"] == []
     assert ran.err.splitlines()[-1].startswith("m2clip: 1 of 1 cells failed")
     assert "Traceback" not in ran.err
+
+
+def test_a_report_runs_nothing(tmp_path: Path, m2: Callable[..., Ran]) -> None:
+    study = write_study(tmp_path)
+    assert "no cell of this study is finished" in one_sentence(m2("study", study, "--report"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_mistakes_end_in_one_sentence(tmp_path: Path, m2: Callable[..., Ran]) -> None:

@@ -10,6 +10,8 @@ from m2clip.study import load_study
 from m2clip.study.plan import changed, flat, need_files, plan
 from tests.study.small_study import small_study
 
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted((ROOT / "configs" / "studies").glob("*.yaml"))
 METHODS = {"m2clip": {}, "clip": {"set": {"model.method": "frozen"}}, "narrow": {"set": {"model": {"ted_width": 4}}}}
 GRID = {"methods": ["m2clip", "clip", "narrow"], "data": ["small"]}
 
@@ -134,6 +136,18 @@ def test_lists_count_by_what_is_in_them(tmp_path: Path) -> None:
     assert plan(study)[0].settings()["files"] == {str(listed): hashlib.sha256(listed.read_bytes()).hexdigest()[:16]}
     assert changed({"files": {"x": "1"}}, {"files": {"x": "2"}}) == ["files.x was '1' and is '2'"]
     assert changed({}, {"files": {"x": "2"}}) == []  # written before lists were looked at
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=[path.stem for path in STUDIES])
+def test_shipped_studies_have_a_plan_and_say_how_they_are_run(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    name = path.relative_to(ROOT)
+    cells = plan(load_study(name))
+    assert len({cell.folder for cell in cells}) == len(cells) > 0
+    comment = "".join(line for line in path.read_text().splitlines(True) if line.startswith("#"))
+    assert f"m2clip study {name}" in comment
+    assert "# Hardware: " in comment
+    assert "# Result: " in comment
 
 
 def test_flat() -> None:

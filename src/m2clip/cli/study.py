@@ -7,6 +7,7 @@ import typer
 
 from m2clip.cli.options import Json
 from m2clip.cli.output import print_json, progress_bar, say, show
+from m2clip.errors import ConfigError
 
 
 def study(
@@ -19,6 +20,9 @@ def study(
     ] = None,
     redo: Annotated[bool, typer.Option("--redo", help="Make cells anew whose settings changed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check all cells, print them, run none.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Write the results of what is finished so far, run nothing.")
+    ] = False,
     page: Annotated[
         Path | None, typer.Option("--page", help="Also write the results as Markdown, such as docs/results/study.md.")
     ] = None,
@@ -38,23 +42,29 @@ def study(
         else:
             show(*(f"{name}: {state}" for name, state in states.items()))
         return
-    need_files(cells)
     from m2clip.study.output import write_page, write_results
     from m2clip.study.results import gather
-    from m2clip.study.runner import run_cells
+    from m2clip.study.runner import Outcome, need_same_settings, run_cells
 
     out = Path(settings.config.out)
-    with progress_bar("cells") as progress:
-        outcome = run_cells(
-            cells,
-            out=out,
-            lanes=lanes or settings.config.lanes,
-            threads=settings.config.threads,
-            redo=redo,
-            tell=say,
-            progress=progress,
-        )
+    if report:
+        need_same_settings(cells)
+        outcome = Outcome((), tuple(cell.name for cell in cells if finished(cell)), {})
+    else:
+        need_files(cells)
+        with progress_bar("cells") as progress:
+            outcome = run_cells(
+                cells,
+                out=out,
+                lanes=lanes or settings.config.lanes,
+                threads=settings.config.threads,
+                redo=redo,
+                tell=say,
+                progress=progress,
+            )
     results = gather(cells)
+    if report and not results:
+        raise ConfigError(f"{out}: no cell of this study is finished, so there is nothing to report; run it first")
     files = write_results(settings, results, out) if results else []
     if page is not None and results:
         write_page(settings, results, page)

@@ -45,7 +45,7 @@ def run_cells(
     """
     results_folder(out)
     with _alone(out):
-        _need_same_settings(cells, redo=redo, tell=tell)
+        need_same_settings(cells, redo=redo, tell=tell)
         kept = [cell for cell in cells if finished(cell)]
         waiting = deque(cell for cell in cells if not finished(cell))
         clock = _Clock(kept, lanes)
@@ -79,6 +79,23 @@ def run_cells(
                     progress(done, len(cells))
                     tell(f"{done}/{len(cells)} {cell.name}: {news} ({duration(seconds)}; {duration(left)} left)")
         return Outcome(tuple(ran), tuple(cell.name for cell in kept), failed)
+
+
+def need_same_settings(
+    cells: Sequence[Cell], *, redo: bool = False, tell: Callable[[str], None] = lambda sentence: None
+) -> None:
+    """ConfigError where a cell was made with other settings than those of now; with `redo` what changed is removed."""
+    stale = {path: (cell, phrases) for cell in cells for path, phrases in outdated(cell).items()}
+    for path, (_, phrases) in stale.items():
+        if not redo:
+            more = f" (and {len(stale) - 1} more like this)" if len(stale) > 1 else ""
+            raise ConfigError(
+                f"{path} was made with other settings: {'; '.join(phrases[:3])}{more}; take the old ones, give another folder with "
+                "out=FOLDER, or make what changed anew with --redo"
+            )
+    for path, (cell, phrases) in stale.items():
+        tell(f"{cell.name} is made anew: {'; '.join(phrases[:3])}")
+        remove(path)
 
 
 def duration(seconds: float) -> str:
@@ -145,20 +162,6 @@ def _alone(out: Path) -> Iterator[None]:
                 f"{out}: another study is at work in this folder; wait for it, or give another with out=FOLDER"
             ) from None
         yield
-
-
-def _need_same_settings(cells: Sequence[Cell], *, redo: bool, tell: Callable[[str], None]) -> None:
-    stale = {path: (cell, phrases) for cell in cells for path, phrases in outdated(cell).items()}
-    for path, (_, phrases) in stale.items():
-        if not redo:
-            more = f" (and {len(stale) - 1} more like this)" if len(stale) > 1 else ""
-            raise ConfigError(
-                f"{path} was made with other settings: {'; '.join(phrases[:3])}{more}; take the old ones, give another folder with "
-                "out=FOLDER, or make what changed anew with --redo"
-            )
-    for path, (cell, phrases) in stale.items():
-        tell(f"{cell.name} is made anew: {'; '.join(phrases[:3])}")
-        remove(path)
 
 
 def _accuracies(result: Mapping[str, Any]) -> str:
