@@ -1,10 +1,14 @@
 """A protocol's file: what is accepted, and the sentence for what is not."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from m2clip.errors import ConfigError
 from m2clip.protocol import load_protocol
@@ -35,7 +39,7 @@ def refused(tmp_path: Path, text: str) -> str:
         (f"choices: {{shots: [2]}}\n{TESTS}", ": choices.shots stands in no list as {shots}"),
         (f"train: {{list: '*_1.txt'}}\n{TESTS}", "training reads one list, so it must hold no *"),
         ("tests: {}\n", ": tests is empty; name at least one part"),
-        ("", ": tests is missing (the parts, by name)"),
+        ("", ": tests is missing (the parts, by name); add it"),
         ("tests:\n  ../x: {list: l.txt, kind: supervised}\n", ": the part '../x' must be a name like split-1"),
         ("tests:\n  a: {list: 'l_{k}.txt', kind: supervised}\n", ": {k} stands in a list, but choices has no such name"),
         ("tests:\n  a: {list: '*.txt', kind: supervised}\n", ":4: tests.a: a list with * needs a code"),
@@ -44,7 +48,9 @@ def refused(tmp_path: Path, text: str) -> str:
     ],
 )  # fmt: skip
 def test_mistakes_are_told_with_file_and_line(tmp_path: Path, text: str, sentence: str) -> None:
-    assert sentence in refused(tmp_path, f"title: t\nfolder: f\n{text}")
+    told = refused(tmp_path, f"title: t\nfolder: f\n{text}")
+    assert sentence in told
+    assert "VALUE" not in told  # no setting of a protocol can be overridden by KEY=VALUE
 
 
 def test_numbers_among_the_choices_are_read_as_text(tmp_path: Path) -> None:
@@ -54,3 +60,43 @@ def test_numbers_among_the_choices_are_read_as_text(tmp_path: Path) -> None:
     }  # fmt: skip
     (tmp_path / "p.yaml").write_text(json.dumps(values))
     assert load_protocol(tmp_path / "p.yaml").written.choices == {"shots": ("2", "4")}
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=6) | st.sampled_from(["{k}", "*.txt", "..", "/", "."]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+VALID: dict[str, Any] = {
+    "title": "t", "folder": ".", "root": ".", "frames": 4, "views": "1x3", "template": "{} it", "choices": {"k": ["1"]},
+    "train": {"list": "l_{k}.txt", "val": "v.txt", "classes": "c.csv"},
+    "tests": {"a": {"list": "*.txt", "code": 2, "kind": "zero-shot"}, "b": {"list": "b.txt", "kind": "supervised"}},
+    "summary": "harmonic",
+}  # fmt: skip
+KEYS = [(key,) for key in VALID] + [
+    ("train", "list"),
+    ("train", "classes"),
+    ("tests", "a"),
+    ("tests", "a", "list"),
+    ("tests", "b", "kind"),
+]
+
+
+@given(st.sampled_from(KEYS), ANYTHING)
+def test_whatever_stands_in_a_file_it_is_read_or_refused_in_one_sentence(key: tuple[str, ...], value: Any) -> None:
+    values = json.loads(json.dumps(VALID))
+    level = values
+    for part in key[:-1]:
+        level = level[part]
+    level[key[-1]] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "p.yaml"
+        path.write_text(yaml.safe_dump(values, allow_unicode=True))
+        told = ""
+        try:
+            protocol = load_protocol(path, choices={"k": 1})
+            if protocol.trains:
+                protocol.train_settings()
+        except ConfigError as error:
+            told = str(error)
+        assert "\n" not in told

@@ -128,15 +128,20 @@ class Source:
         return str(self.path)
 
 
-def validate(kind: type[Model], values: Mapping[str, Any], *, where: Callable[[Key], str]) -> Model:
-    """Build a pydantic model; a mistake is a ConfigError of one sentence that starts with where(key)."""
+def validate(
+    kind: type[Model], values: Mapping[str, Any], *, where: Callable[[Key], str], overridable: bool = True
+) -> Model:
+    """Build a pydantic model; a mistake is a ConfigError of one sentence that starts with where(key).
+
+    `overridable`: whether a missing setting can also be given as KEY=VALUE.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         # An unknown key comes first: it explains the missing one that it was meant to be.
         details = sorted(error.errors(), key=lambda detail: detail["type"] != "extra_forbidden")
         more = f" ({len(details) - 1} more like this)" if len(details) > 1 else ""
-        raise ConfigError(_sentence(details[0], kind, where) + more) from None
+        raise ConfigError(_sentence(details[0], kind, where, overridable) + more) from None
 
 
 def need(fits: bool, message: str) -> None:
@@ -162,13 +167,14 @@ def _note_lines(node: yaml.MappingNode, above: Key, lines: dict[Key, int], path:
             _note_lines(value_node, key, lines, path)
 
 
-def _sentence(detail: ErrorDetails, kind: type[BaseModel], where: Callable[[Key], str]) -> str:
+def _sentence(detail: ErrorDetails, kind: type[BaseModel], where: Callable[[Key], str], overridable: bool) -> str:
     key, level = _resolve(detail["loc"], kind)
     name, at = ".".join(key), where(key)
     if detail["type"] == "extra_forbidden":
         return f"{at}: there is no setting {name}{_did_you_mean(key, level, kind)}"
     if detail["type"] == "missing":
-        return f"{at}: {name} is missing{_meaning(level, key[-1])}; add it, or pass {name}=VALUE"
+        remedy = f"add it, or pass {name}=VALUE" if overridable else "add it"
+        return f"{at}: {name} is missing{_meaning(level, key[-1])}; {remedy}"
     if detail["type"] == "value_error" and isinstance(detail["input"], Mapping | BaseModel):
         return f"{at}: {name + ': ' if name else ''}{detail['ctx']['error']}"  # settings that do not fit together
     meaning = _meaning(level, key[-1]) if key else ""

@@ -128,7 +128,7 @@ def load_protocol(
     """
     path = _find(name_or_path)
     source = Source.read(path)
-    written = validate(ProtocolFile, source.values, where=source.where)
+    written = validate(ProtocolFile, source.values, where=source.where, overridable=False)
     chosen = _checked_choices(choices or {}, written, where=str(path))
     lists = Path(written.folder if folder is None else folder)
     videos = Path(root) if root is not None else None if written.root is None else lists / written.root
@@ -185,7 +185,7 @@ def _table(name: str, folder: Path, *, where: str) -> Path:
 
 def _listed(path: Path) -> Path:
     """The list, or the same packed as .gz where only that exists."""
-    packed = path.with_name(path.name + ".gz")
+    packed = Path(f"{path}.gz")
     return packed if not path.exists() and packed.exists() else path
 
 
