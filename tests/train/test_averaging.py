@@ -211,6 +211,17 @@ def test_a_run_that_died_before_its_state_was_written_repeats_the_epoch(
     assert_same(run(tmp_path / "run", videos, resume=True, **options), straight[str(options["average"])])
 
 
+@pytest.mark.parametrize("method", ["full", "aim", "text-prompts"])
+def test_whatever_a_method_trains_is_averaged(tmp_path: Path, videos: Path, method: str) -> None:
+    config = settings(tmp_path / "run", videos, epochs=2, **EMA)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"method": method})})
+    out = train(config, progress=False).parent
+    state, saved = TrainingState.read(out / "last.state.pt"), load(out / "last.safetensors").trained_state()
+    assert saved.keys() == state.average.keys() == state.trained.keys()
+    assert all(torch.equal(tensor, state.average[name]) for name, tensor in saved.items())
+    assert not all(torch.equal(tensor, state.trained[name]) for name, tensor in saved.items())
+
+
 def test_only_averages_compete_for_the_best_once_there_is_one(
     tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
