@@ -66,3 +66,13 @@ def test_how_numbers_are_written() -> None:
     assert points(Spread(-0.012, 0.004, 3)) == "-1.2 ± 0.4"
     assert number(Spread(1.234, None, 1)) == "1.23"
     assert [parameters(n) for n in (0, 999, 231647, 16_012_345)] == ["0", "999", "232 K", "16 M"]
+
+
+def test_another_reading_of_the_trained_classes(config: StudyConfig) -> None:
+    similarity, margins = tables(config, TABLE.model_copy(update={"reading": "similarity"}), records())
+    assert list(similarity.rows[0])[2:4] == ["40.0 ± 7.1", "50.0 ± 0.0"]  # half of the ensemble's, see `record`
+    assert similarity.caption.endswith("Trained classes are read off the similarity alone.")
+    assert margins.rows[0][-1] == "+5.0 ± 0.0"
+    visual = tables(config, TABLE.model_copy(update={"reading": "visual", "compare": None}), records())[0]
+    assert list(visual.rows[0])[2:5] == ["no such reading", "50.0 ± 0.0", "no such reading"]
+    assert list(visual.rows[2])[2:5] == ["not run"] * 3

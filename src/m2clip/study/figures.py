@@ -25,7 +25,7 @@ def scatter(config: StudyConfig, wanted: ScatterConfig, records: Sequence[Record
 
     The circle's area is proportional to the trained parameters; a row without any is a cross.
     """
-    found, (across, up) = spreads(records), wanted.parts
+    found, (across, up) = spreads(records, wanted.reading), wanted.parts
     sizes = {record.row: record.trained_parameters for record in records}
     rows = [row for row in wanted.rows if {across, up} <= found.get((row, wanted.data), {}).keys()]
     if not rows:
@@ -60,7 +60,7 @@ def scatter(config: StudyConfig, wanted: ScatterConfig, records: Sequence[Record
 
 def lines(config: StudyConfig, wanted: LineConfig, records: Sequence[Record]) -> bytes | None:
     """For each line and test part the mean top-1 in percent along x; bars are standard deviations over the seeds."""
-    found = spreads(records)
+    found = spreads(records, wanted.reading)
     drawing = new_figure(7.5, 4.5)
     axes = drawing.add_subplot()
     drawn = 0

@@ -61,13 +61,15 @@ def page_plan(config: StudyConfig) -> tuple[SectionConfig, ...]:
 
 def _introduction(config: StudyConfig, records: Sequence[Record], command: str) -> list[str]:
     cells = [record for record in records if record.evaluation is None]
-    seconds = sum(record.training["seconds"] for record in cells if record.training)
+    training = sum(record.training["seconds"] for record in cells if record.training)
+    testing = sum(part["seconds"] for record in records for part in record.parts.values())
     machines = list(dict.fromkeys(_machine(record.machine) for record in records))
     return [
         *([config.about] if config.about else []),
         f"Made by `{command}` from the files of the study.",
         f"{len(cells)} cells (a method, a data set, a seed), {len(records) - len(cells)} further measurements; "
-        f"{duration(seconds)} of training in all. Measured on {'; '.join(machines)}.",
+        f"{duration(training)} of training and {duration(testing)} of testing, added over all processes. "
+        f"Measured on {'; '.join(machines)}.",
         READING,
     ]
 

@@ -7,6 +7,7 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from m2clip.config_file import Settings, need
 
+Reading = Literal["similarity", "visual", "ensemble"]
 Point = tuple[float, str] | tuple[float, str, str]
 """x, row, and the data set where the line has none."""
 
@@ -22,13 +23,18 @@ class TableConfig(Settings):
     """Data sets, side by side."""
     rows: Annotated[tuple[str, ...], Field(min_length=1)]
     """Methods, or METHOD@EVALUATION."""
+    reading: Reading | None = None
+    """What trained classes are read off; none: the ensemble where there is one (a linear probe: its visual head)."""
     compare: str | None = None
     """One of the rows: sentences below the table say how far it is from the best other row, seed by seed."""
 
     @model_validator(mode="after")
     def _compared_row_is_there(self) -> Self:
         need(self.compare is None or self.compare in self.rows, f"compare is {self.compare}, which is none of the rows")
-        need(self.compare is None or self.kind == "accuracy", "only a table of accuracies has a row to compare")
+        need(
+            self.kind == "accuracy" or (self.compare is None and self.reading is None),
+            "only a table of accuracies has a row to compare and a reading",
+        )
         return self
 
 
@@ -43,6 +49,8 @@ class ScatterConfig(Settings):
     """The data set."""
     parts: Annotated[tuple[str, ...], Field(min_length=2, max_length=2)]
     """Test parts along x and y."""
+    reading: Reading | None = None
+    """What trained classes are read off; none: the ensemble where there is one (a linear probe: its visual head)."""
     rows: Annotated[tuple[str, ...], Field(min_length=1)]
     """Methods, or METHOD@EVALUATION."""
 
@@ -68,6 +76,8 @@ class LineConfig(Settings):
     """The data set; none: a point names its own, as [x, row, data]."""
     parts: Annotated[tuple[str, ...], Field(min_length=1)]
     """Test parts; `mean` or `harmonic mean` for the protocol's summary."""
+    reading: Reading | None = None
+    """What trained classes are read off; none: the ensemble where there is one (a linear probe: its visual head)."""
     lines: Annotated[dict[str, tuple[Point, ...]], Field(min_length=1)]
     """For each line its points: [x, row]."""
 

@@ -42,13 +42,18 @@ class Record:
         """The method, or METHOD@EVALUATION."""
         return self.method if self.evaluation is None else f"{self.method}{AT}{self.evaluation}"
 
-    def accuracies(self) -> dict[str, float]:
-        """Top-1 (0..1) of each test part by its chosen reading, and where there are several, the protocol's summary of them."""
-        found = {
-            name: part["readings"][chosen_reading(self.kind, part["protocol"], part["readings"])]["top1"]
-            for name, part in self.parts.items()
-        }
-        if len(found) > 1:
+    def accuracies(self, reading: str | None = None) -> dict[str, float]:
+        """Top-1 (0..1) of each test part, and where there are several, the protocol's summary of them.
+
+        `reading`: of supervised parts, those that lack it are left out, and with them the summary; None: see `chosen_reading`.
+        """
+        found = {}
+        for name, part in self.parts.items():
+            used = reading if reading and part["protocol"] == "supervised" else None
+            used = used or chosen_reading(self.kind, part["protocol"], part["readings"])
+            if used in part["readings"]:
+                found[name] = part["readings"][used]["top1"]
+        if len(found) == len(self.parts) > 1:
             values = list(found.values())
             harmonic = len(values) / sum(1 / value for value in values) if all(values) else 0.0
             found[SUMMARY[self.rule]] = harmonic if self.rule == "harmonic" else statistics.fmean(values)
@@ -114,24 +119,30 @@ def read_records(path: Path) -> tuple[Path, tuple[str, ...], tuple[Record, ...]]
         raise ConfigError(f"{path} holds no records of a study ({error}); make it with m2clip study --page") from None
 
 
-def spreads(records: Iterable[Record]) -> dict[tuple[str, str], dict[str, Spread]]:
+def spreads(records: Iterable[Record], reading: str | None = None) -> dict[tuple[str, str], dict[str, Spread]]:
     """(row, data) -> for each test part and the summary its spread over the seeds."""
     grouped: dict[tuple[str, str], list[dict[str, float]]] = {}
     for record in records:
-        grouped.setdefault((record.row, record.data), []).append(record.accuracies())
+        grouped.setdefault((record.row, record.data), []).append(record.accuracies(reading))
     return {key: {name: Spread.of([one[name] for one in seeds]) for name in seeds[0]} for key, seeds in grouped.items()}
 
 
-def margin(records: Sequence[Record], row: str, other: str, *, data: str, part: str) -> Spread | None:
+def margin(
+    records: Sequence[Record], row: str, other: str, *, data: str, part: str, reading: str | None = None
+) -> Spread | None:
     """How far `row` is above `other`, seed by seed; a row that has one seed only, as of a method that trains nothing, stands for all.
 
     None where they have no seed in common.
     """
     values = {
-        name: {r.seed: r.accuracies()[part] for r in records if r.row == name and r.data == data}
+        name: {r.seed: r.accuracies(reading)[part] for r in records if r.row == name and r.data == data}
         for name in (row, other)
     }
-    constant = {r.row: r.accuracies()[part] for r in records if r.data == data and r.training is None}
+    constant = {
+        r.row: r.accuracies(reading)[part]
+        for r in records
+        if r.data == data and r.training is None and r.row in (row, other)
+    }
     first, second = values[row], values[other]
     if other in constant and first:
         second = dict.fromkeys(first, constant[other])

@@ -8,7 +8,7 @@ from m2clip.study.config import StudyConfig
 from m2clip.study.page_config import TableConfig
 from m2clip.study.results import Record, Spread, margin, spreads
 
-ABSENT = "not run"
+ABSENT, NO_READING = "not run", "no such reading"
 
 
 def tables(config: StudyConfig, table: TableConfig, records: Sequence[Record]) -> list[Table]:
@@ -21,28 +21,32 @@ def tables(config: StudyConfig, table: TableConfig, records: Sequence[Record]) -
 
 def accuracy_table(config: StudyConfig, table: TableConfig, records: Sequence[Record]) -> Table:
     """One row a method: trained parameters, then for each data set its test parts and their summary, top-1 in percent."""
-    found, columns = spreads(records), _columns(table, records)
+    found, columns = spreads(records, table.reading), _columns(table, records)
     rows = []
     for row in table.rows:
         own = [record for record in records if record.row == row]
         spread = {column: found.get((row, column[0]), {}).get(column[1]) for column in columns}
+        ran = {record.data for record in own}
         seeds = sorted({one.n for one in spread.values() if one})
         rows.append(
             [
                 config.row_title(row),
                 parameters(own[0].trained_parameters) if own else ABSENT,
-                *(percent(one) for one in spread.values()),
+                *(NO_READING if one is None and data in ran else percent(one) for (data, _), one in spread.items()),
                 " or ".join(map(str, seeds)) or ABSENT,
             ]
         )
     header = ["", "trained", *(_heading(config, column, table.data) for column in columns), "seeds"]
-    return Table(header, rows, caption=f"{table.title}. Top-1 in %, mean ± standard deviation (n - 1) over seeds.")
+    read = f" Trained classes are read off the {table.reading} alone." if table.reading else ""
+    return Table(
+        header, rows, caption=f"{table.title}. Top-1 in %, mean ± standard deviation (n - 1) over seeds.{read}"
+    )
 
 
 def margin_table(config: StudyConfig, table: TableConfig, records: Sequence[Record]) -> Table:
     """The compared row beside the best of the others, column by column; the difference is taken seed by seed."""
     assert table.compare is not None
-    found, rows = spreads(records), []
+    found, rows = spreads(records, table.reading), []
     for data, part in _columns(table, records):
         own = found.get((table.compare, data), {}).get(part)
         others = {
@@ -53,7 +57,7 @@ def margin_table(config: StudyConfig, table: TableConfig, records: Sequence[Reco
         if own is None or not others:
             continue
         best = max(others, key=lambda row: others[row].mean)
-        gap = margin(records, table.compare, best, data=data, part=part)
+        gap = margin(records, table.compare, best, data=data, part=part, reading=table.reading)
         rows.append(
             [
                 f"{config.data_title(data)}, {part}",
