@@ -33,6 +33,7 @@ def test_scatter_puts_each_row_at_its_means_with_its_size(config: StudyConfig, d
         record(base=0.9, novel=0.5, seed=0, parameters=4000),
         record(base=0.7, novel=0.7, seed=1, parameters=4000),
         record("st", base=0.6, novel=0.4, parameters=1000),
+        record("st", base=0.6, novel=0.4, parameters=9000, data="other"),
         record("clip", base=0.3, novel=0.3, parameters=0, trained=False),
     ]
     png = figures.figure(config, SCATTER, records)

@@ -41,10 +41,11 @@ def test_accuracies_and_margins(config: StudyConfig) -> None:
 def test_several_data_sets_stand_side_by_side(config: StudyConfig) -> None:
     config = config.model_copy(update={"data": {**config.data, "more": config.data["small"]}})
     table = TABLE.model_copy(update={"data": ("small", "more"), "compare": None})
-    found = tables(config, table, [*records(), record(base=0.25, novel=0.5, data="more")])
+    found = tables(config, table, [*records(), record(base=0.25, novel=0.5, data="more", parameters=740)])
     assert len(found) == 1
     assert list(found[0].header)[5:7] == ["more, base", "more, novel"]
     assert list(found[0].rows[0])[5] == "25.0"
+    assert list(found[0].rows[0])[1] == "740 or 232 K"
     assert list(found[0].rows[0])[-1] == "1 or 2"
     assert list(found[0].rows[1])[5] == "not run"
 

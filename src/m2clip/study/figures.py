@@ -26,7 +26,7 @@ def scatter(config: StudyConfig, wanted: ScatterConfig, records: Sequence[Record
     The circle's area is proportional to the trained parameters; a row without any is a cross.
     """
     found, (across, up) = spreads(records, wanted.reading), wanted.parts
-    sizes = {record.row: record.trained_parameters for record in records}
+    sizes = {record.row: record.trained_parameters for record in records if record.data == wanted.data}
     rows = [row for row in wanted.rows if {across, up} <= found.get((row, wanted.data), {}).keys()]
     if not rows:
         return None

@@ -24,14 +24,15 @@ def accuracy_table(config: StudyConfig, table: TableConfig, records: Sequence[Re
     found, columns = spreads(records, table.reading), _columns(table, records)
     rows = []
     for row in table.rows:
-        own = [record for record in records if record.row == row]
+        own = [record for record in records if record.row == row and record.data in table.data]
+        counts = sorted({record.trained_parameters for record in own})  # heads differ with the classes
         spread = {column: found.get((row, column[0]), {}).get(column[1]) for column in columns}
         ran = {record.data for record in own}
         seeds = sorted({one.n for one in spread.values() if one})
         rows.append(
             [
                 config.row_title(row),
-                parameters(own[0].trained_parameters) if own else ABSENT,
+                " or ".join(dict.fromkeys(map(parameters, counts))) or ABSENT,
                 *(NO_READING if one is None and data in ran else percent(one) for (data, _), one in spread.items()),
                 " or ".join(map(str, seeds)) or ABSENT,
             ]
