@@ -1,10 +1,13 @@
 """Studies as they are written: what is unknown, missing or out of place is told with its line."""
 
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from m2clip.errors import ConfigError
+from m2clip.protocol import load_protocol
 from m2clip.study import load_study
 from tests.study.small_study import write_study
 
@@ -100,3 +103,14 @@ def test_points_of_a_line_may_name_their_data(tmp_path: Path) -> None:
 
 def test_the_small_study_of_these_tests_is_one(tmp_path: Path) -> None:
     assert load_study(write_study(tmp_path)).config.title == "A small study"
+
+
+def test_the_study_of_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "study.md").read_text("utf-8")
+    blocks = re.findall(r"(?:^    .*\n)+", page, re.MULTILINE)
+    text = "".join(block for block in blocks if re.match(r"    (title|evaluations|sections):", block))
+    config = load_study(written(tmp_path, textwrap.dedent(text))).config
+    assert list(config.methods) == ["m2clip", "aim", "deep"]
+    assert list(config.evaluations) == ["half", "templates", "described", "hmdb"]
+    assert len(config.sections[0].figures) == 2
+    load_protocol(config.data["ucf"].protocol, choices=config.data["ucf"].choose)
