@@ -110,6 +110,13 @@ def test_a_missing_list_ends_the_run_before_the_first_video(place: Path) -> None
         run_protocol(trained(), plan, progress=lambda done, total: pytest.fail("a video was read"))
 
 
+def test_a_part_without_a_single_video_ends_the_run_before_the_first_video(place: Path) -> None:
+    (place / "novel" / "elsewhere.csv").write_text("path,label\nwalking/gone.mp4,0\n")
+    plan = protocol(place, **{"novel/test.csv": "novel/elsewhere.csv"})
+    with pytest.raises(ManifestError, match=r"novel: none of the 1 listed videos exists, the first being .*gone.mp4"):
+        run_protocol(trained(), plan, progress=lambda done, total: pytest.fail("a video was read"))
+
+
 def test_missing_videos_are_counted(place: Path) -> None:
     listed = (place / "novel" / "test.csv").read_text()
     (place / "novel" / "more.csv").write_text(f"{listed}walking/gone.mp4,0\n")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from m2clip.config_file import Source, nearest, validate
 from m2clip.data.class_lists import read_class_lists
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
-from m2clip.errors import ConfigError
+from m2clip.errors import ConfigError, ManifestError
 from m2clip.protocol_file import GAP, Kind, ProtocolFile
 
 if TYPE_CHECKING:
@@ -147,6 +147,16 @@ def load_protocol(
         place = _listed(lists / _fill(test.list, chosen, written.choices, where=str(path)))
         tests[name] = Part(place, table, test.kind, test.code)
     return Protocol(path.stem, path, written, lists, videos, chosen, tests)
+
+
+def need_some_video(manifest: Manifest, *, part: str) -> None:
+    """ManifestError where not one of the listed files exists: most likely they lie in another folder."""
+    if not any(sample.path.is_file() for sample in manifest.samples):
+        first = manifest.samples[0]
+        raise ManifestError(
+            f"{part}: none of the {len(manifest.samples)} listed videos exists, the first being {first.path} "
+            f"(listed at {first.where}); give the folder of the videos with --root"
+        )
 
 
 def shipped_names() -> tuple[str, ...]:

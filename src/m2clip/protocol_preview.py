@@ -18,13 +18,14 @@ SHOWN = 3
 def preview_protocol(
     info: ModelInfo,
     protocol: Protocol,
+    manifests: Mapping[str, Manifest],
     *,
     visual_head: bool,
     views: tuple[int, int] | None = None,
     frames: int | None = None,
     texts: TextSource | None = None,
 ) -> dict[str, Any]:
-    """The document of a dry run; the settings are those of `run_protocol`. Raises what would keep the run from starting."""
+    """The document of a dry run of these parts; the settings are those of `run_protocol`. Raises ConfigError where classes do not fit."""
     return {
         "name": protocol.name,
         "title": protocol.title,
@@ -35,14 +36,14 @@ def preview_protocol(
         "parts": {
             name: preview_part(
                 info,
-                protocol.manifest(name, class_names=info.class_names),
+                manifest,
                 protocol.tests[name].kind,
                 visual_head=visual_head,
                 views=views or protocol.views,
                 frames=frames or protocol.written.frames,
                 texts=texts or protocol.texts,
             )
-            for name in protocol.tests
+            for name, manifest in manifests.items()
         },
     }
 

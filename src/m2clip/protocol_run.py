@@ -10,7 +10,7 @@ from m2clip.data.descriptions import TextSource
 from m2clip.evaluate import Evaluation, evaluate
 from m2clip.evaluated_classes import evaluated_classes
 from m2clip.model.video_clip import VideoCLIP
-from m2clip.protocol import Protocol
+from m2clip.protocol import Protocol, need_some_video
 from m2clip.report import Metrics
 from m2clip.report.files import results_folder, write_json, write_whole
 from m2clip.report.page import Section, Table, page
@@ -67,14 +67,15 @@ def run_protocol(
     """Evaluate every part with `evaluate`, and put the accuracies together as the protocol says.
 
     `views` (temporal, spatial), `frames` and `texts` take the place of the protocol's own; the rest is as in `evaluate`. All
-    lists and classes are looked at before the first video. Raises ManifestError for lists, ConfigError where
-    a supervised part has other classes than the model, VideoError where not one video of a part can be read.
+    lists and classes are looked at before the first video. Raises ManifestError for lists and for a part of which not one video
+    is there, ConfigError where a supervised part has other classes than the model, VideoError where none can be read.
     """
     manifests = {name: protocol.manifest(name, class_names=model.info.class_names) for name in protocol.tests}
     texts = texts or protocol.texts
     for name, manifest in manifests.items():  # what does not fit ends the run here, not after an hour
         head = model.visual_head is not None
         evaluated_classes(model.info, manifest, protocol.tests[name].kind, visual_head=head, texts=texts)
+        need_some_video(manifest, part=name)
     temporal, spatial = views or protocol.views
     results: dict[str, Evaluation] = {}
     for name, manifest in manifests.items():

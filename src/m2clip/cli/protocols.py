@@ -146,28 +146,26 @@ def dry_run(
     texts: "TextSource | None",
     json: bool,
 ) -> None:
-    """Print what the evaluation would do. ManifestError, at the end, where not one video is there."""
+    """Print what the evaluation would do. ManifestError, at the end, where not one video of a part is there."""
     from m2clip.checkpoint.record import read_record
+    from m2clip.protocol import need_some_video
     from m2clip.protocol_preview import preview_lines, preview_part, preview_protocol
 
     info, head = read_record(checkpoint)
     document: dict[str, Any] = {"dry_run": True, "checkpoint": checkpoint}
     document["strength"] = info.strength if strength is None else strength
     if isinstance(plan, PlainData):
-        manifest = plan.manifest(info.class_names)
-        views = views or (1, 1)
-        part = preview_part(info, manifest, plan.kind, visual_head=head, views=views, frames=frames, texts=texts)
+        manifests = {"data": plan.manifest(info.class_names)}
+        part = preview_part(
+            info, manifests["data"], plan.kind, visual_head=head, views=views or (1, 1), frames=frames, texts=texts
+        )
         document["parts"] = {"data": part}
     else:
-        document |= preview_protocol(info, plan, visual_head=head, views=views, frames=frames, texts=texts)
+        manifests = {name: plan.manifest(name, class_names=info.class_names) for name in plan.tests}
+        document |= preview_protocol(info, plan, manifests, visual_head=head, views=views, frames=frames, texts=texts)
     if json:
         print_json(document)
     else:
         show(*preview_lines(document))
-    videos = [part["videos"] for part in document["parts"].values()]
-    if not any(one["found"] for one in videos):
-        first = next(missing for one in videos for missing in one["first_missing"])
-        raise ManifestError(
-            f"none of the {sum(one['listed'] for one in videos)} listed videos exists, the first being {first['path']} "
-            f"(listed at {first['where']}); give the folder of the videos with --root"
-        )
+    for name, manifest in manifests.items():
+        need_some_video(manifest, part=name)
