@@ -87,7 +87,7 @@ _FPS = 12
 
 
 def class_names(subset: str) -> tuple[str, ...]:
-    """The classes of "base", "novel" or "novel-val" in the order of their ids; the two motions of a pair are neighbours (ids 2k, 2k + 1)."""
+    """The classes of "base", "novel" or "novel-val" by their ids; the two motions of a pair are neighbours (ids 2k, 2k + 1)."""
     names = []
     for thing, pairs in _SUBSETS[subset].items():
         article = "an" if thing[0] in "aeiou" else "a"
