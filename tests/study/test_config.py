@@ -97,8 +97,7 @@ def test_mistakes_of_the_page_are_told(tmp_path: Path, entry: str, sentence: str
 def test_points_of_a_line_may_name_their_data(tmp_path: Path) -> None:
     entry = "figures: [{kind: line, title: x, x: n, parts: [a], lines: {l: [[1, one, d], [2, one@half, d]]}}]"
     figure = load_study(written(tmp_path, TEXT + SECTION.format(entry))).config.sections[0].figures[0]
-    assert figure.used_rows() == ["one", "one@half"]
-    assert figure.used_data() == ["d", "d"]
+    assert figure.pairs() == [("one", "d"), ("one@half", "d")]
 
 
 def test_the_small_study_of_these_tests_is_one(tmp_path: Path) -> None:

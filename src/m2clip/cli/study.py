@@ -31,10 +31,12 @@ def study(
     """Train and test a grid of methods, data sets and seeds; what is finished is kept. Exit code 1 if a cell failed."""
     from m2clip.study import load_study
     from m2clip.study.cell import finished
+    from m2clip.study.page import need_parts
     from m2clip.study.plan import need_files, plan
 
     settings = load_study(config, overrides or ())
     cells = plan(settings)
+    need_parts(settings, cells)
     if dry_run:
         states = {cell.name: "finished" if finished(cell) else "to do" for cell in cells}
         if json:

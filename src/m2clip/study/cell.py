@@ -51,7 +51,7 @@ def outdated(cell: Cell) -> dict[Path, list[str]]:
     for extra in cell.extras:
         path = _extra_path(cell, extra)
         if path.exists():
-            phrases = changed(read_json(path).get("settings", {}), extra.settings())
+            phrases = changed(read_result(path)["settings"], extra.settings())
             found[path] = [f"evaluations.{extra.name}: {phrase}" for phrase in phrases]
     return {path: phrases for path, phrases in found.items() if phrases}
 
@@ -98,7 +98,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
             write_json(path, _measured(_model(cell), cell, extra))
-    return read_json(cell.folder / RESULT)
+    return read_result(cell.folder / RESULT)
 
 
 def note_failure(cell: Cell, sentence: str) -> None:
@@ -115,6 +115,14 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read ({error}); remove it, and the study makes it anew") from None
     if not isinstance(document, dict):
         raise ConfigError(f"{path} holds no JSON object; remove it, and the study makes it anew")
+    return document
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The result of a cell or of an evaluation. ConfigError where it is damaged or of another version."""
+    document = read_json(path)
+    if document.get("format_version") != FORMAT_VERSION or not isinstance(document.get("report"), dict):
+        raise ConfigError(f"{path} is no result that this m2clip reads; remove it, and the study makes it anew")
     return document
 
 

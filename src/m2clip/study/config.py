@@ -199,5 +199,5 @@ def _check_names(config: StudyConfig, source: Source) -> None:
             known(table.rows, rows, kind="methods or evaluations", key=("sections",))
             known(table.data, config.data, kind="data", key=("sections",))
         for figure in section.figures:
-            known(figure.used_rows(), rows, kind="methods or evaluations", key=("sections",))
-            known(figure.used_data(), config.data, kind="data", key=("sections",))
+            known((row for row, _ in figure.pairs()), rows, kind="methods or evaluations", key=("sections",))
+            known((data for _, data in figure.pairs()), config.data, kind="data", key=("sections",))

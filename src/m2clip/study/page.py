@@ -1,14 +1,15 @@
 """The page of a study: what was done, the sections that its YAML asks for, and every row in full."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from m2clip.errors import ConfigError
 from m2clip.report.page import Picture, Section, Table
-from m2clip.study.config import StudyConfig
+from m2clip.study.config import AT, Study, StudyConfig
 from m2clip.study.page_config import SectionConfig, TableConfig
-from m2clip.study.plan import flat
-from m2clip.study.results import Record
+from m2clip.study.plan import Cell, flat
+from m2clip.study.results import SUMMARY, Record
 from m2clip.study.runner import duration
 from m2clip.study.tables import tables
 
@@ -37,6 +38,40 @@ def page_sections(
     return [*found, Section("Rows", [_rows(config, records)]), Section("Data", [_data(config, records)])]
 
 
+def need_parts(study: Study, cells: Iterable[Cell]) -> None:
+    """ConfigError where the page is to show what no cell of the study measures: it would be missing without a word."""
+    parts: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        for row, protocol in (
+            (cell.method, cell.protocol),
+            *((f"{cell.method}{AT}{extra.name}", extra.protocol) for extra in cell.extras),
+        ):
+            summary = [SUMMARY[protocol.written.summary]] if len(protocol.tests) > 1 else []
+            parts[(row, cell.data)] = [*protocol.tests, *summary]
+    where = study.source.where(("sections",))
+    for section in study.config.sections:
+        for table in section.tables:
+            for row in table.rows:
+                if not any((row, data) in parts for data in table.data):
+                    raise ConfigError(
+                        f"{where}: the table {table.title!r} has the row {row}, but no grid runs it on {' or '.join(table.data)}; "
+                        "add it to a grid, or leave the row out"
+                    )
+        for figure in section.figures:
+            for row, data in figure.pairs():
+                if (row, data) not in parts:
+                    raise ConfigError(
+                        f"{where}: the figure {figure.title!r} shows {row} on {data}, but no grid runs that; "
+                        "add it to a grid, or leave the point out"
+                    )
+                for part in figure.parts:
+                    if part not in parts[(row, data)]:
+                        raise ConfigError(
+                            f"{where}: the figure {figure.title!r} shows {part} of {row} on {data}, which has only "
+                            f"{', '.join(parts[(row, data)])}"
+                        )
+
+
 def page_plan(config: StudyConfig) -> tuple[SectionConfig, ...]:
     """The sections that the settings ask for; where they ask for none, one table for each data set."""
     if config.sections:
@@ -47,7 +82,7 @@ def page_plan(config: StudyConfig) -> tuple[SectionConfig, ...]:
             method for method in config.methods if any(method in g.methods and name in g.data for g in config.grids)
         ]
         further = [
-            f"{method}@{evaluation}"
+            f"{method}{AT}{evaluation}"
             for evaluation, one in config.evaluations.items()
             for method in one.of
             if method in rows and name in (one.data or config.data)

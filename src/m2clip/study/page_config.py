@@ -54,13 +54,9 @@ class ScatterConfig(Settings):
     rows: Annotated[tuple[str, ...], Field(min_length=1)]
     """Methods, or METHOD@EVALUATION."""
 
-    def used_rows(self) -> list[str]:
-        """The rows that are drawn."""
-        return list(self.rows)
-
-    def used_data(self) -> list[str]:
-        """The data sets that are drawn."""
-        return [self.data]
+    def pairs(self) -> list[tuple[str, str]]:
+        """The rows that are drawn, each with its data set."""
+        return [(row, self.data) for row in self.rows]
 
 
 class LineConfig(Settings):
@@ -91,13 +87,9 @@ class LineConfig(Settings):
             )
         return self
 
-    def used_rows(self) -> list[str]:
-        """The rows that are drawn."""
-        return [point[1] for points in self.lines.values() for point in points]
-
-    def used_data(self) -> list[str]:
-        """The data sets that are drawn."""
-        return [self.data_of(point) for points in self.lines.values() for point in points]
+    def pairs(self) -> list[tuple[str, str]]:
+        """The rows that are drawn, each with its data set."""
+        return [(point[1], self.data_of(point)) for points in self.lines.values() for point in points]
 
     def data_of(self, point: Point) -> str:
         """The data set of a point."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from m2clip.errors import ConfigError
 from m2clip.report.files import write_whole
-from m2clip.study.cell import RESULT, read_json
+from m2clip.study.cell import RESULT, read_json, read_result
 from m2clip.study.config import AT
 from m2clip.study.plan import Cell
 
@@ -93,12 +93,12 @@ def gather(cells: Iterable[Cell]) -> tuple[Record, ...]:
         path = cell.folder / RESULT
         if not path.exists():
             continue
-        own = read_json(path)
+        own = read_result(path)
         records.append(_record(own, own))
         for extra in cell.extras:
             file = cell.folder / "evaluations" / f"{extra.name}.json"
             if file.exists():
-                records.append(_record(read_json(file), own))
+                records.append(_record(read_result(file), own))
     return tuple(records)
 
 

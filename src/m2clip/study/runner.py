@@ -11,7 +11,7 @@ from typing import Any
 
 from m2clip.errors import ConfigError
 from m2clip.report.files import results_folder
-from m2clip.study.cell import RESULT, finished, note_failure, outdated, read_json, remove
+from m2clip.study.cell import RESULT, finished, note_failure, outdated, read_result, remove
 from m2clip.study.lanes import Lane, ready
 from m2clip.study.plan import Cell
 
@@ -115,7 +115,7 @@ class _Clock:
         self._begun: dict[str, float] = {}
         self._seconds: dict[str, list[float]] = {}  # by data set: a cell's time is mostly that of its videos
         for cell in kept:
-            training = read_json(cell.folder / RESULT)["training"]
+            training = read_result(cell.folder / RESULT)["training"]
             if training is not None:
                 self._seconds.setdefault(cell.data, []).append(training["seconds"])
 
