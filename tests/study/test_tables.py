@@ -50,6 +50,10 @@ def test_several_data_sets_stand_side_by_side(config: StudyConfig) -> None:
     assert list(found[0].rows[1])[5] == "not run"
 
 
+def test_one_row_alone_has_no_margins(config: StudyConfig) -> None:
+    assert len(tables(config, TABLE, [record(base=0.5, novel=0.5)])) == 1
+
+
 def test_masked_words(config: StudyConfig) -> None:
     wanted = TableConfig(kind="masked-words", title="W", data=("small",), rows=("m2clip", "st", "clip"))
     (found,) = tables(config, wanted, records())

@@ -16,7 +16,8 @@ def tables(config: StudyConfig, table: TableConfig, records: Sequence[Record]) -
     if table.kind == "masked-words":
         return [masked_word_table(config, table, records)]
     found = [accuracy_table(config, table, records)]
-    return [*found, margin_table(config, table, records)] if table.compare else found
+    margins = margin_table(config, table, records) if table.compare else None
+    return [*found, margins] if margins and margins.rows else found  # nothing to compare before two rows have run
 
 
 def accuracy_table(config: StudyConfig, table: TableConfig, records: Sequence[Record]) -> Table:
