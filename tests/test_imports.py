@@ -14,16 +14,17 @@ PACKAGE = Path(m2clip.__file__).parent
 # A module may import what stands on its own line or above it.
 ORDER = (
     ("m2clip", "errors", "terminal"),
-    ("config_yaml",),
-    ("config_file",),
+    ("config.plain_yaml",),
+    ("config.file",),
+    ("config.model",),
     ("config",),
     ("data",),
     ("model",),
     ("builtin.weights",),  # reads the shipped tensors; the rest of builtin uses the whole package
-    ("checkpoint", "losses", "scoring", "report", "masked_words", "scoring_pass"),
-    ("evaluated_classes", "protocol_file", "protocol"),
+    ("checkpoint", "losses", "scoring", "report"),
+    ("protocol",),
     ("train", "evaluate", "recognizer"),
-    ("protocol_run", "protocol_preview"),
+    ("protocol.run", "protocol.preview"),  # they measure; to read a protocol costs nothing
     ("strength",),
     ("study",),
     ("builtin",),

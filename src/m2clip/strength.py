@@ -20,14 +20,14 @@ from m2clip.checkpoint.files import CHECKPOINT_NAME, from_hub, read_tensors
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError
 from m2clip.evaluate import data_document, evaluation_dataset, model_document, versions
-from m2clip.evaluated_classes import Protocol, evaluated_classes
+from m2clip.evaluate.classes import Protocol, evaluated_classes
+from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
 from m2clip.model.saving import replace_file
 from m2clip.model.video_clip import FORMAT_VERSION as CHECKPOINT_VERSION
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.report import Metrics, figures, measure
 from m2clip.report.files import results_folder, write_csv, write_json, write_whole
 from m2clip.scoring import class_embeddings
-from m2clip.scoring_pass import ScoringPass, read_batches
 
 STRENGTHS = tuple(k / 10 for k in range(11))
 FORMAT_VERSION = 1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from m2clip.data.descriptions import TextSource
     from m2clip.data.manifest import Manifest
     from m2clip.protocol import Protocol
-    from m2clip.protocol_file import Kind
+    from m2clip.protocol.file import Kind
 
 KINDS: tuple["Kind", ...] = ("supervised", "zero-shot")
 Choose = Annotated[
@@ -67,7 +67,7 @@ def protocols(
     if json:
         print_json(document)
         return
-    from m2clip.protocol_preview import overrides
+    from m2clip.protocol.preview import overrides
 
     lines = [document["title"], document["source"], f"views: {written.views}; {written.summary} of the parts"]
     lines += [f"choose {key}: {', '.join(values)}" for key, values in document["choices"].items()]
@@ -149,7 +149,7 @@ def dry_run(
     """Print what the evaluation would do. ManifestError, at the end, where not one video of a part is there."""
     from m2clip.checkpoint.record import read_record
     from m2clip.protocol import need_some_video
-    from m2clip.protocol_preview import preview_lines, preview_part, preview_protocol
+    from m2clip.protocol.preview import preview_lines, preview_part, preview_protocol
 
     info, head = read_record(checkpoint)
     document: dict[str, Any] = {"dry_run": True, "checkpoint": checkpoint}

@@ -118,7 +118,7 @@ def evaluate(
     with _process_group(device) as (own_device, is_first):
         from m2clip.evaluate import Evaluation
         from m2clip.evaluate import evaluate as run
-        from m2clip.protocol_run import ProtocolResult, run_protocol
+        from m2clip.protocol.run import ProtocolResult, run_protocol
         from m2clip.recognizer import find_model
         from m2clip.report.files import results_folder
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from m2clip.config import BackboneConfig, Method
-from m2clip.config_file import need
+from m2clip.config.file import need
 from m2clip.errors import ConfigError
 
 Width = Annotated[int, Field(ge=0, le=2**16)]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from m2clip.data.descriptions import TextSource
     from m2clip.model.video_clip import VideoCLIP
     from m2clip.protocol import Protocol
-    from m2clip.protocol_run import ProtocolResult
+    from m2clip.protocol.run import ProtocolResult
 
 FORMAT_VERSION = 1
 SETTINGS, RESULT, REPORT, FAILED, LOG = "settings.json", "result.json", "report.json", "failed.json", "cell.log"
@@ -169,7 +169,7 @@ def _tested(
     frames: int | None = None,
     texts: "TextSource | None" = None,
 ) -> "ProtocolResult":
-    from m2clip.protocol_run import run_protocol
+    from m2clip.protocol.run import run_protocol
     from m2clip.train.loop import BEST
 
     return run_protocol(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from m2clip.config import Share
-from m2clip.config_file import Settings, Source, nearest, need, validate
+from m2clip.config.file import Settings, Source, nearest, need, validate
 from m2clip.errors import ConfigError
 from m2clip.study.page_config import SectionConfig
 

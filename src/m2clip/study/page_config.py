@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from m2clip.config_file import Settings, need
+from m2clip.config.file import Settings, need
 
 Reading = Literal["similarity", "visual", "ensemble"]
 Point = tuple[float, str] | tuple[float, str, str]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from m2clip.config import METHOD_TERMS, RunConfig
-from m2clip.config_file import Key, Source, validate
+from m2clip.config.file import Key, Source, validate
 from m2clip.data.descriptions import TextSource, read_text_source
 from m2clip.errors import ConfigError, M2CLIPError, ManifestError
 from m2clip.protocol import Protocol, load_protocol

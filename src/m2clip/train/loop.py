@@ -20,9 +20,9 @@ from m2clip.data.dataset import BadFile, BadFiles, Batch, VideoDataset, make_loa
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError, VideoError
 from m2clip.evaluate import Evaluation, evaluate
+from m2clip.evaluate.scoring_pass import everywhere
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.report.files import results_folder
-from m2clip.scoring_pass import everywhere
 from m2clip.train.averaging import WeightAverage
 from m2clip.train.display import Display
 from m2clip.train.log import RunLog

@@ -6,10 +6,10 @@ from typing import Any
 
 from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest
-from m2clip.evaluated_classes import evaluated_classes
+from m2clip.evaluate.classes import evaluated_classes
 from m2clip.model.info import ModelInfo
-from m2clip.protocol import Protocol
-from m2clip.protocol_file import Kind
+from m2clip.protocol.file import Kind
+from m2clip.protocol.loading import Protocol
 
 SHOWN = 3
 """How many missing files and class texts are shown as text."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from m2clip.config_file import Settings, need
+from m2clip.config.file import Settings, need
 
 Kind = Literal["supervised", "zero-shot"]
 """supervised: the classes that a model was trained on; zero-shot: any classes, by the text head alone."""

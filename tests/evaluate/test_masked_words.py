@@ -12,7 +12,7 @@ from m2clip.data.prompts import NOT_A_TARGET, Masker
 from m2clip.data.tokenizer import get_tokenizer
 from m2clip.errors import M2CLIPError
 from m2clip.evaluate import evaluate
-from m2clip.masked_words import MaskedWordTest
+from m2clip.evaluate.masked_words import MaskedWordTest
 from m2clip.report.masked_words import Answer, measure_words
 from tests.small_inputs import class_folders, tiny_model
 

@@ -8,8 +8,8 @@ import yaml
 
 from m2clip.data.classes import read_classes
 from m2clip.protocol import load_protocol, shipped_names
-from m2clip.protocol_file import ProtocolFile
-from tests.protocols.test_lists import VIDEOS
+from m2clip.protocol.file import ProtocolFile
+from tests.protocol.test_lists import VIDEOS
 
 PAGES = Path(__file__).parents[2] / "docs" / "protocols"
 

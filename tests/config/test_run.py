@@ -194,7 +194,7 @@ def test_every_setting_says_what_it_is() -> None:
             assert field.description, f"{kind}.{name}"
 
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

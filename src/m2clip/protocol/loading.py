@@ -10,16 +10,16 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2clip.config_file import Source, nearest, validate
+from m2clip.config.file import Source, nearest, validate
 from m2clip.data.class_lists import read_class_lists
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
 from m2clip.errors import ConfigError, ManifestError
-from m2clip.protocol_file import GAP, Kind, ProtocolFile
+from m2clip.protocol.file import GAP, Kind, ProtocolFile
 
 if TYPE_CHECKING:
     from m2clip.data.descriptions import TextSource
 
-_SHIPPED = Path(str(resources.files("m2clip").joinpath("protocols")))
+_SHIPPED = Path(str(resources.files("m2clip").joinpath("protocol", "shipped")))
 
 
 @dataclass(frozen=True)

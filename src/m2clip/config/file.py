@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from m2clip.config_yaml import PlainYAMLError, read_yaml
+from m2clip.config.plain_yaml import PlainYAMLError, read_yaml
 from m2clip.errors import ConfigError
 
 Key = tuple[str, ...]

@@ -11,7 +11,7 @@ import pytest
 from m2clip.errors import ConfigError, ManifestError
 from m2clip.evaluate import evaluate
 from m2clip.protocol import Protocol, load_protocol
-from m2clip.protocol_run import run_protocol, summarise
+from m2clip.protocol.run import run_protocol, summarise
 from m2clip.report import Metrics, measure
 from tests.small_inputs import class_folders, tiny_model
 

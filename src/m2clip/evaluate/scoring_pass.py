@@ -10,7 +10,7 @@ from torch import Tensor
 
 from m2clip.data.dataset import BadFile, Batch, VideoDataset, make_loader
 from m2clip.errors import M2CLIPError, VideoError
-from m2clip.masked_words import MaskedWordTest
+from m2clip.evaluate.masked_words import MaskedWordTest
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.scoring import Reading, fuse_views, scores
 

@@ -8,7 +8,7 @@ import pytest
 from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.errors import ConfigError
-from m2clip.protocol_preview import overrides, preview_lines, preview_part
+from m2clip.protocol.preview import overrides, preview_lines, preview_part
 from tests.small_inputs import tiny_model
 
 NAMES = ("run", "jump", "sit", "wave", "clap")

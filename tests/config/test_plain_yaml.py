@@ -2,7 +2,7 @@
 
 import pytest
 
-from m2clip.config_yaml import PlainYAMLError, read_yaml
+from m2clip.config.plain_yaml import PlainYAMLError, read_yaml
 
 TENFOLD = "".join(f"a{i}: &a{i} {{{', '.join(f'k{j}: *a{i - 1}' for j in range(10))}}}\n" for i in range(1, 12))
 

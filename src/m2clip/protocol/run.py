@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from m2clip.data.descriptions import TextSource
 from m2clip.evaluate import Evaluation, evaluate
-from m2clip.evaluated_classes import evaluated_classes
+from m2clip.evaluate.classes import evaluated_classes
 from m2clip.model.video_clip import VideoCLIP
-from m2clip.protocol import Protocol, need_some_video
+from m2clip.protocol.loading import Protocol, need_some_video
 from m2clip.report import Metrics
 from m2clip.report.files import results_folder, write_json, write_whole
 from m2clip.report.page import Section, Table, page

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.evaluate.test_evaluation import NAMES, damaged, trained_model
 
 from m2clip import load
 from m2clip.data.manifest import ClassTable, read_manifest
 from m2clip.evaluate import evaluate
 from tests.small_inputs import moving_square, write_video
-from tests.test_evaluate import NAMES, damaged, trained_model
 
 
 @pytest.mark.slow
