@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.evaluate.test_evaluation import NAMES, damaged, trained_model
 
 from m2clip import load
 from m2clip.data.manifest import ClassTable, read_manifest
 from m2clip.evaluate import evaluate
+from tests.evaluate.test_evaluation import NAMES, damaged, trained_model
 from tests.small_inputs import moving_square, write_video
 
 
