@@ -175,6 +175,9 @@ def results_page() -> str:
         "it. Several seeds: mean ± standard deviation (n - 1). The backbone is the tiny CLIP of the package everywhere, which knows "
         "coloured shapes and not the world.",
         "",
+        "M2-CLIP beside its rivals, each part of it switched off, depth, frames, shots, strength and texts, on equal terms: "
+        "[methods](results/methods.md); the learning rates of that study: [learning rates](results/learning-rates.md).",
+        "",
         "## The demo",
         "",
         demo_table(json.loads((RESULTS / "demo.json").read_text())),
@@ -219,12 +222,28 @@ def _section(document: dict[str, Any]) -> list[str]:
     return lines
 
 
+def methods_table() -> str:
+    """The README's table of M2-CLIP and its rivals, from the records of the study."""
+    from m2clip.study import load_study
+    from m2clip.study.markdown import markdown_table
+    from m2clip.study.results import read_records
+    from m2clip.study.tables import accuracy_table
+
+    source, overrides, records = read_records(RESULTS / "methods" / "records.json")
+    config = load_study(ROOT / source, overrides).config
+    table = accuracy_table(config, config.sections[0].tables[0], records)
+    return f"{markdown_table(table)}\n\n{table.caption} Regenerate: `m2clip study {source}`."
+
+
 def readme(text: str) -> str:
-    """The README with its table made anew."""
-    table = demo_table(json.loads((RESULTS / "demo.json").read_text()))
-    begin, end = "<!-- demo table: made by benchmarks/recipes.py -->", "<!-- end -->"
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n\n{table}\n\n{end}{rest.split(end, 1)[1]}"
+    """The README with its tables made anew."""
+    tables = {"demo": demo_table(json.loads((RESULTS / "demo.json").read_text())), "methods": methods_table()}
+    end = "<!-- end -->"
+    for name, table in tables.items():
+        begin = f"<!-- {name} table: made by benchmarks/recipes.py -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n{table}\n\n{end}{rest.split(end, 1)[1]}"
+    return text
 
 
 def percent(share: float) -> str:

@@ -20,11 +20,12 @@ from m2clip.checkpoint.files import CHECKPOINT_NAME, from_hub, read_tensors
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError
 from m2clip.evaluate import data_document, evaluation_dataset, model_document, versions
-from m2clip.evaluate.classes import Protocol, evaluated_classes
+from m2clip.evaluate.classes import evaluated_classes
 from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
 from m2clip.model.saving import replace_file
 from m2clip.model.video_clip import FORMAT_VERSION as CHECKPOINT_VERSION
 from m2clip.model.video_clip import VideoCLIP
+from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, figures, measure
 from m2clip.report.files import results_folder, write_csv, write_json, write_whole
 from m2clip.scoring import class_embeddings
@@ -170,7 +171,7 @@ def tune_strength(
         )
     ordered = sorted(map(float, strengths))
 
-    def measured(manifest: Manifest, protocol: Protocol) -> tuple[dict[str, Any], list[dict[str, Metrics]]]:
+    def measured(manifest: Manifest, protocol: Kind) -> tuple[dict[str, Any], list[dict[str, Metrics]]]:
         classes = evaluated_classes(info, manifest, protocol, visual_head=model.visual_head is not None)
         dataset = evaluation_dataset(
             info, manifest, views_temporal=views_temporal, views_spatial=views_spatial, frames=frames

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest
 from m2clip.data.prompts import class_texts
 from m2clip.errors import ConfigError
 from m2clip.model.info import ModelInfo
+from m2clip.protocol.file import Kind
 from m2clip.scoring import Reading
-
-Protocol = Literal["supervised", "zero-shot"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class EvaluatedClasses:
 def evaluated_classes(
     info: ModelInfo,
     manifest: Manifest,
-    protocol: Protocol,
+    protocol: Kind,
     *,
     visual_head: bool,
     texts: TextSource | Sequence[Sequence[str]] | None = None,

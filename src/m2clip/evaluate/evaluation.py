@@ -20,12 +20,13 @@ from m2clip import __version__
 from m2clip.data.dataset import BadFile, VideoDataset
 from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest, Sample
-from m2clip.evaluate.classes import Protocol, evaluated_classes
+from m2clip.evaluate.classes import evaluated_classes
 from m2clip.evaluate.masked_words import MaskedWordTest
 from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
 from m2clip.losses import SIMILARITY_SCALE
 from m2clip.model.info import ModelInfo
 from m2clip.model.video_clip import VideoCLIP
+from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
 from m2clip.scoring import Reading, class_embeddings
 
@@ -91,7 +92,7 @@ def evaluate(
     model: VideoCLIP,
     manifest: Manifest,
     *,
-    protocol: Protocol = "supervised",
+    protocol: Kind = "supervised",
     texts: TextSource | Sequence[Sequence[str]] | None = None,
     views_temporal: int = 1,
     views_spatial: int = 1,

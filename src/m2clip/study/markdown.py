@@ -12,7 +12,7 @@ def markdown(title: str, sections: Sequence[Section], *, folder: str) -> str:
         parts.append(f"## {_text(section.heading)}")
         for part in section.parts:
             if isinstance(part, Table):
-                parts += [_table(part), *([_text(part.caption)] if part.caption else [])]
+                parts += [markdown_table(part), *([_text(part.caption)] if part.caption else [])]
             elif isinstance(part, Picture):
                 parts.append(f"![{_text(part.caption)}]({folder}/{part.file})")
             else:
@@ -20,7 +20,8 @@ def markdown(title: str, sections: Sequence[Section], *, folder: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """The table alone, without its caption."""
     rows = [table.header, *table.rows]
     lines = ["| " + " | ".join(_text(str(cell)) for cell in row) + " |" for row in rows]
     lines.insert(1, "|" + "---|" * len(table.header))
