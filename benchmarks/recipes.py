@@ -10,8 +10,6 @@ A run that has finished is not trained again. `--threads 1` lets two runs share 
 import argparse
 import json
 import os
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -78,6 +76,8 @@ def run(name: str, *, runs: Path, threads: int | None) -> None:
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
     if recipe["prepare"]:
         _m2clip(recipe["prepare"].split()[1:], environment)
+    from m2clip.study.measure import machine
+
     found = []
     for seed in recipe["seeds"]:
         out = runs / f"{name}-{seed}"
@@ -125,21 +125,10 @@ def _m2clip(arguments: list[str], environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    import torch
-
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if sys.platform == "linux" else None
-    return {
-        "processor": model[1] if model else platform.processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-    }
-
-
 def demo(report: Path) -> None:
     """Keep the figures of a demo's report."""
+    from m2clip.study.measure import machine
+
     found = json.loads(report.read_text())
     kept = {key: found[key] for key in ("frozen_clip", "adapted", "chance", "seed", "seconds")}
     document = {"title": "The demo", "command": "make demo", "machine": machine(), **kept}

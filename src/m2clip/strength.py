@@ -14,17 +14,15 @@ from typing import Any, Literal
 import numpy as np
 from safetensors.torch import save as serialized
 
-from m2clip import __version__
 from m2clip.checkpoint.builder import read_info
-from m2clip.checkpoint.files import CHECKPOINT_NAME, from_hub, read_tensors
+from m2clip.checkpoint.files import checkpoint_file, read_tensors
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError
 from m2clip.evaluate import data_document, evaluation_dataset, model_document, versions
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
 from m2clip.model.saving import replace_file
-from m2clip.model.video_clip import FORMAT_VERSION as CHECKPOINT_VERSION
-from m2clip.model.video_clip import VideoCLIP
+from m2clip.model.video_clip import VideoCLIP, checkpoint_header
 from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, figures, measure
 from m2clip.report.files import results_folder, write_csv, write_json, write_whole
@@ -237,17 +235,10 @@ def save_with_strength(checkpoint: str | Path, out: Path, strength: float) -> Pa
 
     Raises CheckpointError for a file that is no checkpoint, and where the copy cannot be written.
     """
-    if str(checkpoint).startswith("hf-hub:"):
-        checkpoint = from_hub(str(checkpoint), (CHECKPOINT_NAME,))
-    file = read_tensors(checkpoint)
-    info = read_info(file.metadata, where=str(checkpoint)).model_copy(update={"strength": strength})
-    header = {
-        **file.metadata,
-        "format_version": str(CHECKPOINT_VERSION),
-        "code_version": __version__,
-        "info": info.model_dump_json(),
-    }
-    replace_file(out, serialized(file.tensors, header))
+    path = checkpoint_file(checkpoint)
+    file = read_tensors(path)
+    info = read_info(file.metadata, where=str(path)).model_copy(update={"strength": strength})
+    replace_file(out, serialized(file.tensors, {**file.metadata, **checkpoint_header(info)}))
     return out
 
 

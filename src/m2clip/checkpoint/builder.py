@@ -12,7 +12,7 @@ from torch import Tensor
 
 from m2clip.builtin.weights import WEIGHTS as TINY_CLIP
 from m2clip.builtin.weights import load_tiny_clip
-from m2clip.checkpoint.files import CHECKPOINT_NAME, clip_from_hub, from_hub, read_tensors, sha256
+from m2clip.checkpoint.files import checkpoint_file, clip_from_hub, read_tensors, sha256
 from m2clip.checkpoint.layouts import clip_state, infer_sizes, listed, need_same, recognise
 from m2clip.config import BACKBONES, METHOD_TERMS, BackboneConfig, ModelConfig, checked
 from m2clip.data.prompts import class_texts, mlm_words
@@ -129,8 +129,7 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:
     moved); another file than the one trained on is refused by its hash. Raises CheckpointError, one sentence, listing keys that are
     missing or unexpected.
     """
-    if str(path).startswith("hf-hub:"):
-        path = from_hub(str(path), (CHECKPOINT_NAME,))
+    path = checkpoint_file(path)
     file = read_tensors(path)
     info = read_info(file.metadata, where=str(path))
     own_clip = {

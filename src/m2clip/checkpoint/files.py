@@ -111,6 +111,11 @@ def from_hub(identity: str, names: tuple[str, ...]) -> Path:
     raise CheckpointError(f"the hub repository {identity!r} has none of {', '.join(names)}")
 
 
+def checkpoint_file(name: str | Path) -> Path:
+    """A checkpoint of ours on this disk: the path itself, or what "hf-hub:owner/name" holds."""
+    return from_hub(str(name), (CHECKPOINT_NAME,)) if str(name).startswith("hf-hub:") else Path(name)
+
+
 def clip_from_hub(identity: str) -> tuple[Path, bool | None]:
     """A CLIP's weight file in a hub repository, and whether its own config asks for QuickGELU (None: it does not say)."""
     path = from_hub(identity, _CLIP_NAMES)

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from safetensors import SafetensorError, safe_open
 
-from m2clip.checkpoint.builder import CHECKPOINT_NAME, read_info
-from m2clip.checkpoint.files import from_hub, read_header
+from m2clip.checkpoint.builder import read_info
+from m2clip.checkpoint.files import checkpoint_file, read_header
 from m2clip.config import BACKBONES
 from m2clip.errors import CheckpointError
 from m2clip.model.info import ModelInfo
@@ -32,7 +32,7 @@ def read_record(name: str | Path) -> Record:
         raise CheckpointError(
             f"{name} is no file: pass a checkpoint's path, a hub id (hf-hub:owner/name) or a backbone ({', '.join(BACKBONES)})"
         )
-    path = from_hub(str(name), (CHECKPOINT_NAME,)) if str(name).startswith("hf-hub:") else Path(name)
+    path = checkpoint_file(name)
     info = read_info(read_header(path), where=str(path))
     try:
         with safe_open(str(path), framework="pt") as file:

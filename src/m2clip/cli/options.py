@@ -56,6 +56,11 @@ Texts = Annotated[
     Path | None,
     typer.Option("--texts", help='JSON {"class": ["text", ...]}: instead of the checkpoint\'s, or behind --templates.'),
 ]
+BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Videos at a time.")]
+Workers = Annotated[int, typer.Option("--workers", min=0, max=256, help="Processes that decode; 0: this one.")]
+BadFilePolicy = Annotated[
+    OnBadFile, typer.Option("--on-bad-file", help="skip: name, count, go on; stop: end with an error.")
+]
 Root = Annotated[Path | None, typer.Option("--root", help="Folder that paths in a list are relative to.")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="Class table: CSV id,name or one name a line.")]
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from m2clip.cli.options import (
+    BadFilePolicy,
+    BatchSize,
     Classes,
     Device,
     Frames,
@@ -19,6 +21,7 @@ from m2clip.cli.options import (
     Templates,
     Texts,
     Weights,
+    Workers,
     text_source,
     view_counts,
 )
@@ -97,11 +100,9 @@ def evaluate(
     strength: Strength = None,
     templates: Templates = None,
     texts: Texts = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Videos at a time.")] = 8,
-    workers: Annotated[int, typer.Option("--workers", min=0, max=256, help="Processes that decode; 0: this one.")] = 0,
-    on_bad_file: Annotated[
-        OnBadFile, typer.Option("--on-bad-file", help="skip: name, count, go on; stop: end with an error.")
-    ] = OnBadFile.skip,
+    batch_size: BatchSize = 8,
+    workers: Workers = 0,
+    on_bad_file: BadFilePolicy = OnBadFile.skip,
     per_view: Annotated[bool, typer.Option("--per-view", help="Keep the scores of each view in the report.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for report, scores and figures.")] = None,
     weights: Weights = None,

@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from m2clip.cli.options import Classes, Device, Frames, Json, OnBadFile, Root, Views, Weights, view_counts
+from m2clip.cli.options import (
+    BadFilePolicy,
+    BatchSize,
+    Classes,
+    Device,
+    Frames,
+    Json,
+    OnBadFile,
+    Root,
+    Views,
+    Weights,
+    Workers,
+    view_counts,
+)
 from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.errors import ConfigError, ManifestError
 
@@ -27,11 +40,9 @@ def tune_strength(
     strengths: Annotated[str | None, typer.Option("--strengths", help="Default: 0,0.1,0.2 and so on to 1.")] = None,
     views: Views = "1x1",
     frames: Frames = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Videos at a time.")] = 8,
-    workers: Annotated[int, typer.Option("--workers", min=0, max=256, help="Processes that decode; 0: this one.")] = 0,
-    on_bad_file: Annotated[
-        OnBadFile, typer.Option("--on-bad-file", help="skip: name, count, go on; stop: end with an error.")
-    ] = OnBadFile.skip,
+    batch_size: BatchSize = 8,
+    workers: Workers = 0,
+    on_bad_file: BadFilePolicy = OnBadFile.skip,
     save: Annotated[
         Path | None, typer.Option("--save", help="Write a copy of the checkpoint that is used at the best strength.")
     ] = None,

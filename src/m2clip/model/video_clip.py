@@ -67,6 +67,16 @@ class Outputs:
     mlm_logits: Tensor | None
 
 
+def checkpoint_header(info: ModelInfo) -> dict[str, str]:
+    """The metadata of a checkpoint's file: the format, and what the model says of itself."""
+    return {
+        "format": "m2clip",
+        "format_version": str(FORMAT_VERSION),
+        "code_version": __version__,
+        "info": info.model_dump_json(),
+    }
+
+
 class VideoCLIP(nn.Module):
     """A CLIP that reads clips of video. By itself it is the frozen CLIP, the mean of its frames; methods are its subclasses.
 
@@ -206,11 +216,6 @@ class VideoCLIP(nn.Module):
         path = Path(path)
         keep_all = self.info.weights.source is None if with_backbone is None else with_backbone
         tensors = self.state_dict() if keep_all else self.trained_state()
-        header = {
-            "format": "m2clip",
-            "format_version": str(FORMAT_VERSION),
-            "code_version": __version__,
-            "info": self.info.model_dump_json(),
-        }
+        header = checkpoint_header(self.info)
         replace_file(path, serialized({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, header))
         return path

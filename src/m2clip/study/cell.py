@@ -32,7 +32,7 @@ SETTINGS, RESULT, REPORT, FAILED, LOG = "settings.json", "result.json", "report.
 
 def result_paths(cell: Cell) -> list[Path]:
     """The files of a finished cell: its own result, and one for each further measurement."""
-    return [cell.folder / RESULT, *(_extra_path(cell, extra) for extra in cell.extras)]
+    return [cell.folder / RESULT, *(extra_path(cell, extra) for extra in cell.extras)]
 
 
 def finished(cell: Cell) -> bool:
@@ -49,7 +49,7 @@ def outdated(cell: Cell) -> dict[Path, list[str]]:
     if (cell.folder / RESULT).exists() or (Path(cell.config.out) / STATE).exists():
         found[cell.folder] = changed(read_json(cell.folder / SETTINGS), cell.settings())
     for extra in cell.extras:
-        path = _extra_path(cell, extra)
+        path = extra_path(cell, extra)
         if path.exists():
             phrases = changed(read_result(path)["settings"], extra.settings())
             found[path] = [f"evaluations.{extra.name}: {phrase}" for phrase in phrases]
@@ -74,8 +74,8 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     cell.folder.mkdir(parents=True, exist_ok=True)
     (cell.folder / FAILED).unlink(missing_ok=True)
     write_json(cell.folder / SETTINGS, cell.settings())
+    model = _model(cell)
     if not (cell.folder / RESULT).exists():
-        model = _model(cell)
         found = _tested(model, cell, cell.protocol)
         write_json(cell.folder / REPORT, found.document)
         write_json(
@@ -94,10 +94,10 @@ def run_cell(cell: Cell) -> dict[str, Any]:
             },
         )
     for extra in cell.extras:
-        path = _extra_path(cell, extra)
+        path = extra_path(cell, extra)
         if not path.exists():
             path.parent.mkdir(exist_ok=True)
-            write_json(path, _measured(_model(cell), cell, extra))
+            write_json(path, _measured(model, cell, extra))
     return read_result(cell.folder / RESULT)
 
 
@@ -141,7 +141,8 @@ def compact(document: Mapping[str, Any]) -> dict[str, Any]:
     return {**document, "parts": parts}
 
 
-def _extra_path(cell: Cell, extra: Extra) -> Path:
+def extra_path(cell: Cell, extra: Extra) -> Path:
+    """The file of a further measurement."""
     return cell.folder / "evaluations" / f"{extra.name}.json"
 
 
@@ -189,8 +190,7 @@ def _measured(model: "VideoCLIP", cell: Cell, extra: Extra) -> dict[str, Any]:
     from m2clip.study.measure import machine
 
     wanted = extra.config
-    if wanted.strength is not None:
-        model.set_strength(wanted.strength)
+    model.set_strength(model.info.strength if wanted.strength is None else wanted.strength)
     found = _tested(model, cell, extra.protocol, frames=wanted.frames, texts=extra.texts)
     return {
         "format_version": FORMAT_VERSION,

@@ -21,7 +21,7 @@ _NO_TERMS = ("kind", "step", "epoch", "lr", "grad_norm", "videos", "seconds", "w
 def trained_parameters(model: VideoCLIP) -> dict[str, Any]:
     """How many numbers are trained, in all and in each part."""
     parts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.trained_parts().items()}
-    return {"total": sum(p.numel() for p in model.trained_parameters().values()), "parts": parts}
+    return {"total": sum(parts.values()), "parts": parts}
 
 
 def loss_curves(run: Path) -> dict[str, Any]:

@@ -162,9 +162,10 @@ def _protocol(config: StudyConfig, name: str) -> str:
 
 def _settings(values: dict[str, Any]) -> str:
     """Dotted names and values, as overrides would be written."""
-    return ", ".join(
-        f"{key}={value if isinstance(value, str) else json.dumps(value)}".replace("=false", "=off").replace(
-            "=true", "=on"
-        )
-        for key, value in flat(values).items()
-    )
+    return ", ".join(f"{key}={_value(value)}" for key, value in flat(values).items())
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):  # YAML's switches, some of which stand for a word: `model.ted=off`
+        return "on" if value else "off"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -9,7 +9,7 @@ from typing import Any
 
 from m2clip.errors import ConfigError
 from m2clip.report.files import write_whole
-from m2clip.study.cell import RESULT, read_json, read_result
+from m2clip.study.cell import RESULT, extra_path, read_json, read_result
 from m2clip.study.config import AT
 from m2clip.study.plan import Cell
 
@@ -55,8 +55,8 @@ class Record:
                 found[name] = part["readings"][used]["top1"]
         if len(found) == len(self.parts) > 1:
             values = list(found.values())
-            harmonic = len(values) / sum(1 / value for value in values) if all(values) else 0.0
-            found[SUMMARY[self.rule]] = harmonic if self.rule == "harmonic" else statistics.fmean(values)
+            mean = statistics.harmonic_mean if self.rule == "harmonic" else statistics.fmean
+            found[SUMMARY[self.rule]] = mean(values)
         return found
 
 
@@ -96,7 +96,7 @@ def gather(cells: Iterable[Cell]) -> tuple[Record, ...]:
         own = read_result(path)
         records.append(_record(own, own))
         for extra in cell.extras:
-            file = cell.folder / "evaluations" / f"{extra.name}.json"
+            file = extra_path(cell, extra)
             if file.exists():
                 records.append(_record(read_result(file), own))
     return tuple(records)
