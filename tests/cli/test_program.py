@@ -26,6 +26,19 @@ def test_help_loads_nothing_heavy() -> None:
         assert f"  {command} " in run.stdout
 
 
+def test_classifying_loads_no_more_than_it_needs(place: Path) -> None:
+    """PyTorch's compiler and torchvision each take longer to load than a video to classify."""
+    arguments = ["m2clip", "classify", str(place / "good.mp4"), "--labels", "a,b"]
+    code = (
+        f"import sys\nsys.argv = {arguments!r}\nfrom m2clip.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0\n"
+        "unwanted = 'torch._dynamo', 'sympy', 'torchvision', 'huggingface_hub', 'lightning', 'matplotlib', 'pandas'\n"
+        "print('loaded:', *[name for name in ('torch', *unwanted) if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] == "loaded: torch"
+
+
 def test_version(m2: Callable[..., Ran]) -> None:
     assert m2("--version") == Ran(0, m2clip.__version__ + "\n", "")
 

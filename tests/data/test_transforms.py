@@ -8,7 +8,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from m2clip.data import transforms
+from m2clip.data import randaugment, transforms
 from m2clip.data.transforms import TrainTransform
 from m2clip.errors import ConfigError
 
@@ -91,9 +91,8 @@ def _looks_mirrored(values: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("recipe", ["kinetics", "something"])
 def test_only_flip_mirrors(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        transforms, "rand_augment", lambda values, **_: values
-    )  # it inverts; its own test looks at mirroring
+    # It inverts; its own test looks at mirroring.
+    monkeypatch.setattr(randaugment, "rand_augment", lambda values, **_: values)
     ramp = np.broadcast_to(np.linspace(0, 255, 64).astype(np.uint8)[:, None], (1, 64, 64, 3))
     unflipped = [_looks_mirrored(train(recipe)(ramp, seed=seed)) for seed in range(40)]
     flipped = [_looks_mirrored(train(recipe, flip=True)(ramp, seed=seed)) for seed in range(40)]

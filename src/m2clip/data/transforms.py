@@ -9,10 +9,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
+import torch.nn.functional as F
 
-from m2clip.data.randaugment import rand_augment
 from m2clip.data.sampling import spatial_corners
 from m2clip.errors import ConfigError
 
@@ -73,9 +71,12 @@ class TrainTransform:
         else:
             top, left, height, width = _random_area(*clip.shape[-2:], rng=rng)
             clip = _resize(clip[..., top : top + height, left : left + width], self.size, self.size)
+            # torchvision, which this loads, takes longer than a video to classify.
+            from m2clip.data.randaugment import rand_augment
+
             clip = rand_augment(clip, rng=rng, fill=[255 * value for value in self.mean])
         if self.flip and rng.random() < 0.5:
-            clip = F.horizontal_flip(clip)
+            clip = clip.flip(-1)
         return _normalize(clip, self.mean, self.std)
 
 
@@ -97,7 +98,9 @@ def _resize_short_side(clip: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _resize(clip: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    return F.resize(clip, [height, width], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    if clip.shape[-2:] == (height, width):
+        return clip
+    return F.interpolate(clip, size=(height, width), mode="bicubic", align_corners=False, antialias=True)
 
 
 def _random_area(height: int, width: int, *, rng: np.random.Generator) -> tuple[int, int, int, int]:

@@ -38,6 +38,12 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
+def _normal(*shape: int, std: float) -> Tensor:
+    """Normal random numbers. On the meta device nothing is drawn: there PyTorch would load its compiler for it, a second at each start."""
+    values = torch.empty(shape)
+    return values if values.is_meta else values.normal_().mul_(std)
+
+
 def _attention(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
     """softmax(q k^T / sqrt(d)) v over [B, heads, N, d].
 
@@ -116,14 +122,14 @@ class VisionTower(nn.Module):
         self.grid = image_size // patch_size
         scale = width**-0.5
         self.patch_embedding = nn.Conv2d(3, width, kernel_size=patch_size, stride=patch_size, bias=False)
-        self.class_embedding = nn.Parameter(scale * torch.randn(width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn(self.grid**2 + 1, width))
+        self.class_embedding = nn.Parameter(_normal(width, std=scale))
+        self.positional_embedding = nn.Parameter(_normal(self.grid**2 + 1, width, std=scale))
         self.ln_pre = nn.LayerNorm(width)
         self.blocks = nn.ModuleList(
             Block(width, heads=heads, causal=False, quick_gelu=quick_gelu) for _ in range(layers)
         )
         self.ln_post = nn.LayerNorm(width)
-        self.projection = nn.Parameter(scale * torch.randn(width, embed_dim))
+        self.projection = nn.Parameter(_normal(width, embed_dim, std=scale))
 
     def positions(self, rows: int, columns: int) -> Tensor:
         """Positions [1 + rows * columns, C]; another grid than the trained one is interpolated (bicubic, antialiased)."""
@@ -178,14 +184,13 @@ class TextTower(nn.Module):
     ) -> None:
         super().__init__()
         self.context_length = context_length
-        self.token_embedding = nn.Embedding(vocab_size, width)
-        self.positional_embedding = nn.Parameter(0.01 * torch.randn(context_length, width))
+        self.token_embedding = nn.Embedding.from_pretrained(_normal(vocab_size, width, std=0.02), freeze=False)
+        self.positional_embedding = nn.Parameter(_normal(context_length, width, std=0.01))
         self.blocks = nn.ModuleList(
             Block(width, heads=heads, causal=True, quick_gelu=quick_gelu) for _ in range(layers)
         )
         self.ln_final = nn.LayerNorm(width)
-        self.projection = nn.Parameter(width**-0.5 * torch.randn(width, embed_dim))
-        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        self.projection = nn.Parameter(_normal(width, embed_dim, std=width**-0.5))
 
     def embed(self, tokens: Tensor) -> Tensor:
         """Token ids [K, L] -> hidden states [K, L, C] before the first block."""
