@@ -32,7 +32,6 @@ class Residual(nn.Module):
 class TemporalConvolution(nn.Module):
     """Depthwise convolution in time, kernel 3, zero padding: [B, T, N, A] -> the same shape. Starts at zero.
 
-    With three taps it is a shift, a multiplication and an addition, so tokens never change their layout:
     out[t] = w[0] x[t-1] + w[1] x[t] + w[2] x[t+1] + b.
     """
 
@@ -42,11 +41,10 @@ class TemporalConvolution(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, N, A] -> [B, T, N, A]."""
-        before, here, after = self.weight.to(x.dtype)
-        padded = F.pad(x, (0, 0, 0, 0, 1, 1))
-        out = padded[:, :-2] * before + x * here + padded[:, 2:] * after
-        return out + self.bias.to(x.dtype)
+        """[B, T, N, A] -> [B, T, N, A]; time and tokens are the two sides of a channels-last picture, so nothing is copied."""
+        kernel = self.weight.T[:, None, :, None].to(x.dtype)  # [A, 1, 3, 1]
+        out = F.conv2d(x.permute(0, 3, 1, 2), kernel, self.bias.to(x.dtype), padding=(1, 0), groups=x.shape[-1])
+        return out.permute(0, 2, 3, 1)
 
 
 class SpatialConvolution(nn.Module):
@@ -91,11 +89,17 @@ class Difference(nn.Module):
 
     def forward(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patch tokens [B, T, h*w, C] and their grid (h, w) -> [B, T, h*w, C]."""
-        first = torch.zeros_like(patches[:, :1])
-        change = torch.cat([first, patches[:, 1:] - patches[:, :-1]], dim=1)
-        hidden = self.down(change)
-        hidden = self.convolution(hidden.reshape(-1, *grid, hidden.shape[-1]))
-        return self.up(hidden.reshape(*patches.shape[:3], -1))
+        return self.up(self.between_frames(F.linear(patches, self.down.weight), grid))
+
+    def between_frames(self, hidden: Tensor, grid: tuple[int, int]) -> Tensor:
+        """DWConv_space(Down(p_t - p_{t-1})) from hidden = W_down p [B, T, h*w, A], without the bias: -> [B, T, h*w, A].
+
+        W (p_t - p_{t-1}) = W p_t - W p_{t-1}: taken after the projection the difference is half as wide.
+        """
+        bias = self.down.bias.to(hidden.dtype)
+        change = (hidden[:, 1:] - hidden[:, :-1]).add_(bias)
+        change = torch.cat([bias.expand_as(hidden[:, :1]), change], dim=1)
+        return self.convolution(change.reshape(-1, *grid, change.shape[-1])).reshape(change.shape)
 
 
 class TEDAdapter(Residual):
@@ -108,12 +112,25 @@ class TEDAdapter(Residual):
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Tokens [B, T, N, C] with the class token first and N = 1 + h*w for grid (h, w) -> [B, T, N, C]."""
-        out = x
-        if self.enhancement is not None:
-            out = out + self.weakened(self.enhancement(x))
-        if self.difference is not None:
-            out = out + F.pad(self.weakened(self.difference(x[:, :, 1:], grid)), (0, 0, 1, 0))
-        return out
+        if self.enhancement is None or self.difference is None:
+            out = x if self.enhancement is None else x + self.weakened(self.enhancement(x))
+            if self.difference is not None:
+                out = out + F.pad(self.weakened(self.difference(x[:, :, 1:], grid)), (0, 0, 1, 0))
+            return out
+        return x + self.weakened(self._both(x, self.enhancement, self.difference, grid))
+
+    def _both(self, x: Tensor, enhancement: Enhancement, difference: Difference, grid: tuple[int, int]) -> Tensor:
+        """TE(x) + pad(TD(x)) by one product down and one up, of the branches' weights side by side."""
+        bottleneck = len(enhancement.down.weight)
+        down = torch.cat([enhancement.down.weight, difference.down.weight])
+        # The difference has its bias behind the subtraction, so none comes from here.
+        hidden = F.linear(x, down, F.pad(enhancement.down.bias, (0, bottleneck)))  # [B, T, N, 2A]
+        changed = difference.between_frames(hidden[:, :, 1:, bottleneck:], grid)
+        mixed = torch.cat([enhancement.convolution(hidden[..., :bottleneck]), F.pad(changed, (0, 0, 1, 0))], dim=-1)
+        up = torch.cat([enhancement.up.weight, difference.up.weight], dim=1)
+        residual = F.linear(mixed, up, enhancement.up.bias + difference.up.bias)
+        residual[:, :, 0] -= difference.up.bias.to(residual.dtype)  # the class token has no difference, nor its bias
+        return residual
 
     def class_tokens(self, x: Tensor) -> Tensor:
         """What `forward` makes of the class tokens [B, T, 1, C], for a place where nothing reads the patches: exactly x + TE(x).

@@ -1,7 +1,8 @@
 """The CLIP model: an image tower and a text tower with one embedding space (Radford et al. 2021, arXiv 2103.00020).
 
 Plain and frozen-friendly: batch first everywhere, one fused projection for queries, keys and values, attention through
-`scaled_dot_product_attention`. Nothing here knows of video or adapters; `towers.py` runs these blocks with adapters between them.
+`scaled_dot_product_attention` (in bfloat16 on a CPU through `in_pieces`). Nothing here knows of video or adapters; `towers.py`
+runs these blocks with adapters between them.
 """
 
 import math
@@ -11,6 +12,9 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from m2clip.model import in_pieces
+from m2clip.model.in_pieces import Activation
 
 
 class _QuickGELUGradient(torch.autograd.Function):
@@ -28,7 +32,7 @@ class _QuickGELUGradient(torch.autograd.Function):
         return torch.ops.aten.silu_backward(gradients[0], 1.702 * x)
 
 
-class QuickGELU(nn.Module):
+class QuickGELU(Activation):
     """x * sigmoid(1.702 x): the activation of OpenAI's weights. With exact GELU the same weights give wrong scores silently."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -37,26 +41,35 @@ class QuickGELU(nn.Module):
             return _QuickGELUGradient.apply(x)
         return x * torch.sigmoid(1.702 * x)
 
+    def write(self, x: Tensor, out: Tensor) -> Tensor:
+        """As of `Activation`."""
+        return torch.mul(x, (1.702 * x).sigmoid_(), out=out)
+
+    def gradient_(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """As of `Activation`."""
+        return torch.ops.aten.silu_backward.grad_input(gradient, 1.702 * x, grad_input=gradient)
+
+
+class GELU(Activation):
+    """x * Phi(x), exact: the activation of most of open_clip's weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape in, the same shape out."""
+        return F.gelu(x)
+
+    def write(self, x: Tensor, out: Tensor) -> Tensor:
+        """As of `Activation`."""
+        return torch.ops.aten.gelu.out(x, out=out)
+
+    def gradient_(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """As of `Activation`."""
+        return torch.ops.aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)
+
 
 def _normal(*shape: int, std: float) -> Tensor:
     """Normal random numbers. On the meta device nothing is drawn: there PyTorch would load its compiler for it, a second at each start."""
     values = torch.empty(shape)
     return values if values.is_meta else values.normal_().mul_(std)
-
-
-def _attention(query: Tensor, key: Tensor, value: Tensor, *, causal: bool) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v over [B, heads, N, d].
-
-    Written out where a CPU needs the gradient: the fused kernel's way back takes up to nine times as long there (bf16, 65 tokens),
-    and at these lengths the weights that it saves are small.
-    """
-    if not (query.requires_grad and query.device.type == "cpu"):
-        return F.scaled_dot_product_attention(query, key, value, is_causal=causal)
-    weights = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    if causal:
-        future = torch.ones(weights.shape[-2:], dtype=torch.bool, device=weights.device).triu(1)
-        weights = weights.masked_fill(future, -torch.inf)
-    return weights.softmax(dim=-1).to(value.dtype) @ value
 
 
 class Attention(nn.Module):
@@ -72,18 +85,60 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
         """[B, N, C] -> [B, N, C]. Cross-attention is never causal: a word may look at every frame."""
         if memory is None:
-            query, key, value = self._split(self.qkv(x), 3)
+            projected = self.qkv(x).unflatten(-1, (3, self.heads, -1))  # [B, N, 3, heads, d]
+            if _in_pieces(projected):
+                return self.out(in_pieces.attention(projected, causal=self.causal).flatten(2))
+            query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)  # one view: backward makes a single copy
+            mixed = F.scaled_dot_product_attention(query, key, value, is_causal=self.causal)
+        elif x.shape[1] == 1:
+            return self.out(self._pooled(x[:, 0], memory))[:, None]
         else:
             width = x.shape[-1]
             (query,) = self._split(F.linear(x, self.qkv.weight[:width], self.qkv.bias[:width]), 1)
             key, value = self._split(F.linear(memory, self.qkv.weight[width:], self.qkv.bias[width:]), 2)
-        mixed = _attention(query, key, value, causal=self.causal and memory is None)
+            # Few words and few frames: no kernel is worth its way back here.
+            mixed = (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).softmax(dim=-1).to(value.dtype) @ value
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def _pooled(self, x: Tensor, memory: Tensor) -> Tensor:
+        """One query a sequence: x [B, C] and `memory` [B, M, C] -> [B, C], with neither keys nor values.
+
+        q_h (W_k m)^T = (q_h W_k) m^T, so what each head asks for is brought to the memory, not the memory to each head; and the
+        mean of W_v m is W_v of the mean. The keys' bias adds one number to all scores of a head, which the softmax ignores.
+        """
+        width = x.shape[-1]
+        weights = self.qkv.weight.unflatten(0, (3, self.heads, -1))  # [3, heads, d, C]
+        query = F.linear(x, self.qkv.weight[:width], self.qkv.bias[:width]).unflatten(-1, (self.heads, -1))
+        asked = (query * query.shape[-1] ** -0.5).transpose(0, 1) @ weights[1]  # [heads, B, C]
+        scores = asked.transpose(0, 1) @ memory.transpose(1, 2)  # [B, heads, M]
+        seen = scores.softmax(dim=-1).to(memory.dtype) @ memory  # [B, heads, C]
+        mixed = (seen.transpose(0, 1) @ weights[2].transpose(1, 2)).transpose(0, 1)  # [B, heads, d]
+        return mixed.flatten(1) + self.qkv.bias[2 * width :].to(mixed.dtype)
 
     def _split(self, projected: Tensor, parts: int) -> tuple[Tensor, ...]:
         """[B, N, parts * C] -> `parts` views [B, heads, N, C / heads]. Unbinding one view costs backward a single copy; slices cost
         a zero-filled tensor each."""
         return projected.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+
+def _in_pieces(projected: Tensor) -> bool:
+    """Whether `in_pieces.attention` is the faster one: see there. A compiler makes pieces of its own."""
+    return projected.device.type == "cpu" and projected.dtype == torch.bfloat16 and not torch.compiler.is_compiling()
+
+
+class MLP(nn.Sequential):
+    """Linear, activation, linear."""
+
+    def __init__(self, width: int, *, activation: Activation) -> None:
+        super().__init__(nn.Linear(width, 4 * width), activation, nn.Linear(4 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., C] -> [..., C]."""
+        up, activation, down = self
+        trained = torch.is_grad_enabled() and any(parameter.requires_grad for parameter in self.parameters())
+        if trained or x.device.type != "cpu" or torch.compiler.is_compiling():
+            return super().forward(x)
+        return in_pieces.frozen_mlp(x, cast(nn.Linear, up), cast(Activation, activation), cast(nn.Linear, down))
 
 
 class Block(nn.Module):
@@ -94,9 +149,7 @@ class Block(nn.Module):
         self.ln_1 = nn.LayerNorm(width)
         self.attention = Attention(width, heads=heads, causal=causal)
         self.ln_2 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential(
-            nn.Linear(width, 4 * width), QuickGELU() if quick_gelu else nn.GELU(), nn.Linear(4 * width, width)
-        )
+        self.mlp = MLP(width, activation=QuickGELU() if quick_gelu else GELU())
 
     def attend(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
         """The first half, [B, N, C] -> [B, N, C]; `memory` [B, M, C] goes through the block's own LN1, too."""
