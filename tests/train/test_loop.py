@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from m2clip import load
 from m2clip.config import RunConfig
 from m2clip.errors import CheckpointError, M2CLIPError
-from m2clip.train import train
+from m2clip.train import NonFiniteLoss, train
 from m2clip.train.log import RunLog, read_log
 from m2clip.train.state import TrainingState
 from tests.small_inputs import TINY, class_folders
@@ -128,3 +128,50 @@ def test_a_log_that_cannot_grow_stops_the_run_in_words(tmp_path: Path) -> None:
         log,
     ):
         log.write("step", step=1, total=1.0)
+
+
+def test_a_run_that_stops_on_a_loss_has_not_changed_the_weights_with_it(
+    tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self, *args: (taken.append(1), step(self, *args))[1])
+    with pytest.raises(NonFiniteLoss, match="at step 2 "):
+        trained(
+            tmp_path / "run",
+            videos,
+            train={"lr": 1e30, "clip_norm": None, "batch_size": 3, "accumulate": 3, "epochs": 2},
+        )
+    assert len(taken) == 1
+
+
+def test_the_fused_optimizer_is_the_plain_one_and_goes_on_with_its_state() -> None:
+    torch.manual_seed(0)
+    begun = [torch.randn(5, 7), torch.randn(7)]
+    gradients = [[torch.randn(5, 7), torch.randn(7)] for _ in range(12)]
+
+    def optimizer(*, fused: bool) -> torch.optim.AdamW:
+        weights = [torch.nn.Parameter(tensor.clone()) for tensor in begun]
+        groups = [{"params": weights[:1], "weight_decay": 0.01}, {"params": weights[1:], "weight_decay": 0.0}]
+        return torch.optim.AdamW(groups, lr=0.01, fused=fused)
+
+    def run(used: torch.optim.AdamW, some: list[list[torch.Tensor]]) -> list[torch.Tensor]:
+        weights = [weight for group in used.param_groups for weight in group["params"]]
+        for both in some:
+            for weight, gradient in zip(weights, both, strict=True):
+                weight.grad = gradient
+            used.step()
+        return weights
+
+    expected = run(optimizer(fused=False), gradients)
+    for found, weight in zip(run(optimizer(fused=True), gradients), expected, strict=True):
+        torch.testing.assert_close(found, weight, rtol=0, atol=1e-6)
+    before, after = optimizer(fused=False), optimizer(fused=True)
+    halfway = run(before, gradients[:6])
+    with torch.no_grad():
+        for group in after.param_groups:
+            for weight in group["params"]:
+                weight.copy_(next(other for other in halfway if other.shape == weight.shape))
+    after.load_state_dict(before.state_dict())
+    for found, weight in zip(run(after, gradients[6:]), expected, strict=True):
+        torch.testing.assert_close(found, weight, rtol=0, atol=1e-6)

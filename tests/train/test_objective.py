@@ -24,8 +24,9 @@ import sys
 import torch
 from m2clip.config import RunConfig
 from m2clip.data.dataset import Batch
-from m2clip.train.objective import Objective, Step, finite_means
+from m2clip.train.objective import Objective, Step
 from m2clip.train.preparation import start_fabric
+from m2clip.train.readback import global_counts, read_step
 from tests.small_inputs import tiny_model
 
 fabric = start_fabric("fp32")
@@ -45,8 +46,13 @@ for chosen in ([0, 1, 2, 3, 4, 5], [1, 3, 4, 0, 2], [2], [], [5, 0]):  # even, u
     own = torch.tensor(chosen[rank::ranks], dtype=torch.int64)
     batch = Batch(clips[own], labels[own], own)
     losses = objective(fabric, module, batch, epoch=2)
-    means = finite_means(fabric, losses.terms(), batches=[batch], largest=6, paths=[], step=1)
+    counts = global_counts(fabric, [batch])
     fabric.backward(losses.total)
+    read = read_step(
+        fabric, [losses.terms()], norm=losses.total, counts=counts, batches=[batch], largest=6, paths=[], step=1
+    )
+    assert read.videos == len(chosen)
+    means = read.terms
     gradients = {name: p.grad.clone() for name, p in model.trained_parameters().items() if p.grad is not None}
     results.append({"means": means, "gradients": gradients})
     optimizer.zero_grad()

@@ -1,6 +1,6 @@
 """Training: the loop (`loop.py`), the loss of a batch over all processes (`objective.py`), what a run leaves on disk."""
 
 from m2clip.train.loop import STATE, train
-from m2clip.train.objective import NonFiniteLoss
+from m2clip.train.readback import NonFiniteLoss
 
 __all__ = ["STATE", "NonFiniteLoss", "train"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from m2clip.checkpoint import load
 from m2clip.config import RunConfig
@@ -26,7 +27,7 @@ from m2clip.report.files import results_folder
 from m2clip.train.averaging import WeightAverage
 from m2clip.train.display import Display
 from m2clip.train.log import RunLog
-from m2clip.train.objective import Objective, Step, finite_means, global_counts
+from m2clip.train.objective import Objective, Step
 from m2clip.train.preparation import (
     build_model,
     doubts,
@@ -37,6 +38,7 @@ from m2clip.train.preparation import (
     seed_everything,
     start_fabric,
 )
+from m2clip.train.readback import global_counts, read_step
 from m2clip.train.state import TrainingState
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     groups = model.parameter_groups(
         lr=options.peak_lr, text_lr_scale=options.text_lr_scale, weight_decay=options.weight_decay
     )
-    optimizer = torch.optim.AdamW(groups)
+    optimizer = torch.optim.AdamW(groups, fused=True)  # one kernel for all tensors, on a CPU and on a GPU
     peak_rates = [group["lr"] for group in optimizer.param_groups]
     module, stepper = fabric.setup(Step(model), optimizer)
     if state is not None:
@@ -142,40 +144,37 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 rate = learning_rate(step, warmup_steps=warmup_steps, all_steps=all_steps)
                 for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
                     group["lr"] = peak * rate
-                terms: dict[str, float] = {}
+                terms: list[dict[str, Tensor]] = []
                 counts = global_counts(fabric, parts)
-                videos = sum(counts)
+                # A part counts by its videos, not as one of several: 5 videos in two parts are 3/5 and 2/5.
+                shares = counts / counts.sum().clamp(min=1)
                 for part, batch in enumerate(parts):
                     bad_files.note(batch.bad)
                     bad += batch.bad
                     with fabric.no_backward_sync(module, enabled=part < len(parts) - 1):
                         losses = objective(fabric, module, batch, epoch=epoch)
-                        means = finite_means(
-                            fabric, losses.terms(), batches=[batch], largest=largest, paths=paths, step=step
-                        )
-                        # A part counts by its videos, not as one of several: 5 videos in two parts are 3/5 and 2/5.
-                        weight = counts[part] / max(videos, 1)
-                        fabric.backward(losses.total * weight)
-                    terms = {name: terms.get(name, 0.0) + mean * weight for name, mean in means.items()}
+                        fabric.backward(losses.total * shares[part])
+                    terms.append({name: value.detach() for name, value in losses.terms().items()})
                 norm = fabric.clip_gradients(
                     module, stepper, max_norm=options.clip_norm or math.inf, error_if_nonfinite=False
                 )
                 assert norm is not None  # Fabric gives none only for value clipping
-                finite_means(
-                    fabric, {"the gradient's norm": norm}, batches=parts, largest=largest, paths=paths, step=step
+                # Here, and only here, the program waits for the device; what is not finite ends the run before a weight changes.
+                read = read_step(
+                    fabric, terms, norm=norm, counts=counts, batches=parts, largest=largest, paths=paths, step=step
                 )
-                if videos:  # else all files of the step were bad: there is nothing to learn from
+                if read.videos:  # else all files of the step were bad: there is nothing to learn from
                     stepper.step()
                     average.after_step()
                 stepper.zero_grad()
-                loss_sum += torch.tensor([terms["total"] * videos, videos])
+                loss_sum += torch.tensor([read.terms["total"] * read.videos, read.videos])
                 seconds, started = time.perf_counter() - started, time.perf_counter()
                 if log:
                     log.write(
-                        "step", step=step, epoch=epoch + 1, **terms, lr=options.peak_lr * rate, grad_norm=float(norm),
-                        videos=videos, seconds=seconds, wait_seconds=waited,
+                        "step", step=step, epoch=epoch + 1, **read.terms, lr=options.peak_lr * rate,
+                        grad_norm=read.grad_norm, videos=read.videos, seconds=seconds, wait_seconds=waited,
                     )  # fmt: skip
-                display.advance(f"epoch {epoch + 1}/{options.epochs}  loss {terms['total']:.3f}")
+                display.advance(f"epoch {epoch + 1}/{options.epochs}  loss {read.terms['total']:.3f}")
 
             bad = everywhere(bad)
             bad_files.note(bad)

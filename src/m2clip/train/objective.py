@@ -5,7 +5,6 @@ given by each process as W * (its own sum) / (global count): the average of thes
 not be read and the shares differ in size. The contrastive term is computed whole by every process from gathered embeddings.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +17,6 @@ from m2clip.config import RunConfig
 from m2clip.data.dataset import Batch
 from m2clip.data.prompts import NOT_A_TARGET, MaskedTexts, Masker
 from m2clip.data.tokenizer import get_tokenizer
-from m2clip.errors import M2CLIPError
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.scoring import mean_of_texts
 
@@ -26,10 +24,6 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 NOBODY = -1  # the label of an empty place in a gathered batch
-
-
-class NonFiniteLoss(M2CLIPError):
-    """A loss or a gradient is not a finite number."""
 
 
 class Step(nn.Module):
@@ -147,36 +141,3 @@ class Objective:
 def gathered(fabric: "Fabric", tensor: Tensor, *, sync_grads: bool = False) -> Tensor:
     """A tensor of each process, stacked: [...] -> [W, ...]; with `sync_grads` gradients flow back to their process."""
     return tensor[None] if fabric.world_size == 1 else fabric.all_gather(tensor, sync_grads=sync_grads)  # type: ignore[return-value]
-
-
-def global_counts(fabric: "Fabric", batches: Sequence[Batch]) -> list[int]:
-    """How many readable videos each of these batches has over all processes."""
-    own = torch.tensor([len(batch.labels) for batch in batches], device=fabric.device)
-    return gathered(fabric, own).sum(0).tolist()
-
-
-def finite_means(
-    fabric: "Fabric",
-    values: Mapping[str, Tensor],
-    *,
-    batches: Sequence[Batch],
-    largest: int,
-    paths: Sequence[str],
-    step: int,
-) -> dict[str, float]:
-    """Means of named values over the processes. Raises NonFiniteLoss, in every process, if one of them is not finite.
-
-    `batches` are this process's parts of the step and `paths` the files of the manifest.
-    """
-    table = gathered(fabric, torch.stack([value.detach().float() for value in values.values()]))  # [W, terms]
-    faults = (~torch.isfinite(table)).nonzero()
-    if len(faults) == 0:
-        return dict(zip(values, table.mean(0).tolist(), strict=True))
-    rank, column = faults[0].tolist()
-    own = torch.cat([batch.indices for batch in batches]).to(table.device)
-    indices = gathered(fabric, F.pad(own, (0, largest * len(batches) - len(own)), value=NOBODY))[rank]
-    files = ", ".join(paths[i] for i in indices.tolist() if i != NOBODY)
-    raise NonFiniteLoss(
-        f"{list(values)[column]} is {float(table[rank, column])} at step {step} in process {rank} with the files {files}; "
-        "look at these, lower train.lr or set train.precision=fp32, and resume: finished epochs are kept"
-    )
