@@ -18,6 +18,7 @@ from m2clip.cli.protocols import protocols
 from m2clip.cli.strength import tune_strength
 from m2clip.cli.study import study
 from m2clip.errors import M2CLIPError
+from m2clip.freed_memory import keep_freed_memory
 
 app = typer.Typer(
     help="Adapt a frozen CLIP to videos, evaluate it on trained and on never-seen classes, name the action in a video.",
@@ -57,6 +58,7 @@ def _program(
 
 def main() -> None:
     """Run the program; bad input ends in one sentence and exit code 1."""
+    keep_freed_memory()
     warnings.showwarning = lambda message, *_, **__: say(f"warning: {message}")
     for stream in (sys.stdout, sys.stderr):
         # A file name that is not valid in the terminal's encoding is printed with escapes; JSON knows the same ones.

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from m2clip.errors import M2CLIPError
+from m2clip.freed_memory import keep_freed_memory
 from m2clip.study.plan import Cell
 
 _SPAWN = get_context("spawn")
-# Else glibc returns large blocks to the system after each use and fetches them anew, page by page. It reads this when a process starts.
-_KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 32), "MALLOC_TRIM_THRESHOLD_": str(1 << 33)}
 
 
 class Lane:
@@ -34,8 +33,6 @@ class Lane:
         self.connection, theirs = _SPAWN.Pipe()
         # Not a daemon in Python's sense, for these may have no children, and data loaders are children.
         self._process = _SPAWN.Process(target=_work, args=(theirs, self._threads))
-        for name, value in _KEEP_MEMORY.items():
-            os.environ.setdefault(name, value)
         self._process.start()
         theirs.close()
 
@@ -75,6 +72,7 @@ def _work(connection: Connection, threads: int) -> None:
     """The life of a process: cells come in, results or sentences go out."""
     threading.Thread(target=_die_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # ctrl-C is the parent's affair
+    keep_freed_memory()
     # Before torch is loaded: OpenMP reads it once. Data loaders inherit it.
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import torch
