@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from m2clip.data.decoding import FileFrames
+from m2clip.data.keyed_pictures import KeyedPictures
 from m2clip.data.video import Video
 from m2clip.errors import VideoError
 from tests.odd_videos import (
@@ -126,14 +126,14 @@ def test_frame_i_is_the_grey_i(tmp_path: Path, suffix: str, codec: str, options:
 def test_only_what_is_needed_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = encode(tmp_path / "a.mp4", "libx264", pattern(200), options=x264(keyint=10, bframes=0, scenecut=0))
     decoded = []
-    from_key = FileFrames._from_key
+    from_key = KeyedPictures._from_key
 
     def noting(*arguments: Any) -> Iterator[Any]:
         for rank, picture in from_key(*arguments):
             decoded.append(rank)
             yield rank, picture
 
-    monkeypatch.setattr(FileFrames, "_from_key", noting)
+    monkeypatch.setattr(KeyedPictures, "_from_key", noting)
     with Video(path) as video:
         video.frames([3, 152, 151])
     assert decoded == [0, 1, 2, 3, 150, 151, 152]

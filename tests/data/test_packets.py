@@ -25,20 +25,20 @@ def test_the_table_of_a_video_with_b_frames(tmp_path: Path) -> None:
     assert table.packet_count == 24
     assert np.diff(table.pts).tolist() == [512] * 23
     assert sorted(table.ordinals) == list(range(24)) != list(table.ordinals)  # stored in another order than shown
-    assert [ordinal for ordinal, _ in table.keys] == [0, 8, 16]
+    assert table.key_ordinals.tolist() == [0, 8, 16]
     assert [table.start_for(rank)[0] for rank in (0, 7, 8, 15, 23)] == [0, 0, 8, 8, 16]
 
 
 def test_leading_frames_of_an_open_group_need_the_group_before(tmp_path: Path) -> None:
     options = x264(open_gop=1, keyint=8, min_keyint=8, bframes=3, scenecut=0)
     table = table_of(encode(tmp_path / "a.mkv", "libx264", pattern(30), options=options))
-    key_ordinal, key_pts = table.keys[1]
+    before, (key_ordinal, key_pts) = list(zip(table.key_ordinals, table.key_pts, strict=True))[:2]
     leading = [
         rank for rank, ordinal in enumerate(table.ordinals) if ordinal > key_ordinal and table.pts[rank] < key_pts
     ]
     assert leading
-    assert {table.start_for(rank) for rank in leading} == {table.keys[0]}
-    assert table.start_for(table.pts.index(key_pts)) == (key_ordinal, key_pts)
+    assert {table.start_for(rank) for rank in leading} == {before}
+    assert table.start_for(table.rank_at(key_pts)) == (key_ordinal, key_pts)
 
 
 def test_hidden_vp8_frames_are_not_counted(tmp_path: Path) -> None:

@@ -23,8 +23,36 @@ _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
-def open_video(source: Path | bytes, *, name: str) -> tuple[InputContainer, VideoStream]:
-    """Open a file, or the bytes of one, at its start. `name` stands in the message of the VideoError."""
+class VideoFile:
+    """A file, or the bytes of one, opened at its start. `name` stands in every message; raises VideoError."""
+
+    def __init__(self, source: Path | bytes, *, name: str) -> None:
+        self.source, self.name = source, name
+        self.container, self.stream = _open(source, name)
+
+    def reopen(self) -> None:
+        """Go back to the start: a new container is there for certain; seeking back is not exact in every format."""
+        self.close()
+        self.container, self.stream = _open(self.source, self.name)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self.container.close()
+
+
+@contextmanager
+def naming_errors(name: str) -> Iterator[None]:
+    """Turn what the decoder or the system raises into a VideoError that names the file."""
+    try:
+        yield
+    except MemoryError as error:
+        raise VideoError(f"cannot read {name}: its pictures do not fit into memory; make them smaller") from error
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror or error
+        raise VideoError(f"cannot read {name}: {reason}; check the file and its permissions") from error
+
+
+def _open(source: Path | bytes, name: str) -> tuple[InputContainer, VideoStream]:
     _check_present(source, name)
     # The prefix keeps a name such as "http:x.mp4" a file name.
     file = f"file:{os.fspath(source)}" if isinstance(source, Path) else io.BytesIO(source)
@@ -45,18 +73,6 @@ def open_video(source: Path | bytes, *, name: str) -> tuple[InputContainer, Vide
     except BaseException:
         container.close()
         raise
-
-
-@contextmanager
-def naming_errors(name: str) -> Iterator[None]:
-    """Turn what the decoder or the system raises into a VideoError that names the file."""
-    try:
-        yield
-    except MemoryError as error:
-        raise VideoError(f"cannot read {name}: its pictures do not fit into memory; make them smaller") from error
-    except (av.FFmpegError, OSError) as error:
-        reason = error.strerror or error
-        raise VideoError(f"cannot read {name}: {reason}; check the file and its permissions") from error
 
 
 def _check_present(source: Path | bytes, name: str) -> None:

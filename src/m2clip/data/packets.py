@@ -1,16 +1,15 @@
 """What the packets of a video say about its frames, before any is decoded.
 
 A container's own frame count and a seek by time are both wrong often enough (old AVI, WebM, edit lists, variable
-rate) that neither is relied on. Reading every packet once, without decoding, gives the presentation times and the
-places where decoding can start. Where the packets themselves cannot be relied on, `PacketTable.doubt` says why, and the
-reader counts frames by decoding them.
+rate) that neither is relied on. Reading every packet once, without decoding, gives the presentation times, the
+places where decoding can start, and the frames that no other frame is built on. Where the packets themselves cannot be
+relied on, `PacketTable.doubt` says why, and the reader counts frames by decoding them.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -19,27 +18,44 @@ from av.video.stream import VideoStream
 # two pictures, and nothing is shown for it. A real picture this small is possible (16x16 pixels, all skipped), and then
 # only costs the slower count.
 _NOT_CODED_BYTES = 8
-
+_MPEG4_PICTURE = b"\x00\x00\x01\xb6"
 
 # What reading broken data raises. PyAV answers with IndexError when a transport stream starts a new stream halfway.
 BROKEN_DATA = (av.FFmpegError, IndexError)
 
 
-@dataclass(frozen=True)
+class UnexpectedFrameError(Exception):
+    """Decoding gave something else than the packets, or an earlier decoding, promised."""
+
+
+@dataclass(frozen=True, eq=False)
 class PacketTable:
     """The packets of one video stream. A *rank* is a frame's place in presentation order, an *ordinal* a packet's in the file."""
 
-    pts: tuple[int, ...]  # presentation time of the frame of each rank, increasing, in the stream's time base
-    ordinals: tuple[int, ...]  # the packet that carries the frame of each rank
-    keys: tuple[tuple[int, int], ...]  # (ordinal, presentation time) of every packet that decoding can start at
-    packet_count: int  # packets that should give a frame
-    last_duration: int  # how long the last frame is shown, in the time base; 0 where the file does not say
-    doubt: str = ""  # why the above may not match what decoding gives; empty where it should
-    damaged: bool = False  # whether the doubt comes from broken data, not from an odd format
+    pts: np.ndarray
+    """int64 [N]: presentation time of the frame of each rank, increasing, in the stream's time base."""
+    ordinals: np.ndarray
+    """int64 [N]: the packet that carries the frame of each rank."""
+    spare: np.ndarray
+    """bool [N]: whether the frame of a rank is one that no other frame is built on, in a codec where leaving out its packet
+    changes no other picture."""
+    key_ordinals: np.ndarray
+    """int64 [K]: every packet that decoding can start at."""
+    key_pts: np.ndarray
+    """int64 [K]: the presentation times of these packets."""
+    packet_count: int
+    """Packets that should give a frame."""
+    last_duration: int
+    """How long the last frame is shown, in the time base; 0 where the file does not say."""
+    doubt: str = ""
+    """Why the above may not match what decoding gives; empty where it should."""
+    damaged: bool = False
+    """Whether the doubt comes from broken data, not from an odd format."""
 
     def __post_init__(self) -> None:
-        if not self.doubt and len(self.pts) != len(self.ordinals):
-            raise AssertionError(f"{len(self.pts)} times but {len(self.ordinals)} packets")
+        shapes = [self.pts.shape, self.ordinals.shape, self.spare.shape, self.key_ordinals.shape, self.key_pts.shape]
+        if any(len(shape) != 1 for shape in shapes) or len(set(shapes[:3])) > 1 or len(set(shapes[3:])) > 1:
+            raise ValueError(f"a packet table needs columns [N], [N], [N], [K] and [K], not {shapes}")
 
     def start_for(self, rank: int) -> tuple[int, int]:
         """The key packet (ordinal, time) from which decoding gives the frame of this rank exactly.
@@ -47,95 +63,141 @@ class PacketTable:
         A frame shown before the key picture that precedes it in the file (a leading frame of an open group) still
         needs the group before.
         """
-        place = bisect_right(self.keys, (self.ordinals[rank], float("inf"))) - 1
-        while place > 0 and self.keys[place][1] > self.pts[rank]:
+        place = int(np.searchsorted(self.key_ordinals, self.ordinals[rank], side="right")) - 1
+        while place > 0 and self.key_pts[place] > self.pts[rank]:
             place -= 1
-        return self.keys[place]
+        return int(self.key_ordinals[place]), int(self.key_pts[place])
 
     def rank_at(self, pts: int) -> int:
         """The rank of the first frame shown at this time or later."""
-        return bisect_left(self.pts, pts)
+        return int(np.searchsorted(self.pts, pts))
+
+    def ranks_of_packets(self) -> np.ndarray:
+        """int64 [packets up to the last that carries a frame]: the rank of the frame that each packet carries, -1 for none."""
+        ranks = np.full(int(self.ordinals.max(initial=-1)) + 1, -1)
+        ranks[self.ordinals] = np.arange(len(self.ordinals))
+        return ranks
 
 
 def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
     """Demux the stream to its end, decoding nothing."""
-    shown: list[tuple[int, int, int]] = []  # pts, ordinal, duration
+    shown: list[tuple[int, int, int, bool]] = []  # pts, ordinal, duration, spare
     keys: list[tuple[int, int]] = []
-    check = _PacketCheck(stream)
+    look = _PacketLook(stream)
     doubt, damaged = "", False
-    count = 0
+    count, ordinal = 0, -1
     try:
-        for ordinal, packet in enumerate(_packets(container, stream)):
+        for packet in container.demux(stream):
+            # An empty packet is PyAV's signal to flush the decoder, or a frame that an AVI writer dropped: neither gives one.
+            if not packet.size:
+                continue
+            ordinal += 1
             if packet.is_corrupt:
                 doubt, damaged = "a packet is cut or broken", True
-            if not check.is_shown(packet):
+            gives_frame, spare = look.at(packet)
+            if not gives_frame:
                 continue
             # What an edit list hides is no frame, but shown frames can build on it, so decoding can start there.
-            count += not packet.is_discard
-            if packet.pts is None:
+            hidden = packet.is_discard
+            count += not hidden
+            pts = packet.pts
+            if pts is None:
                 doubt = doubt or "a packet has no time"
                 continue
             if packet.is_keyframe:
-                keys.append((ordinal, packet.pts))
-            if not packet.is_discard:
-                shown.append((packet.pts, ordinal, packet.duration or 0))
+                keys.append((ordinal, pts))
+            if not hidden:
+                shown.append((pts, ordinal, packet.duration or 0, spare))
     except BROKEN_DATA:
         doubt, damaged = "the file breaks off", True
     shown.sort()
-    pts = tuple(row[0] for row in shown)
+    rows = np.array(shown, dtype=np.int64).reshape(-1, 4)
+    key_rows = np.array(keys, dtype=np.int64).reshape(-1, 2)
     return PacketTable(
-        pts=pts,
-        ordinals=tuple(row[1] for row in shown),
-        keys=tuple(keys),
+        pts=rows[:, 0].copy(),
+        ordinals=rows[:, 1].copy(),
+        spare=(rows[:, 3] > 0) & (not look.has_layers),
+        key_ordinals=key_rows[:, 0].copy(),
+        key_pts=key_rows[:, 1].copy(),
         packet_count=count,
-        last_duration=shown[-1][2] if shown else 0,
-        doubt=doubt or check.doubt or _timing_doubt(pts, keys),
-        damaged=damaged or check.damaged,
+        last_duration=int(rows[-1, 2]) if shown else 0,
+        doubt=doubt or look.doubt or _timing_doubt(rows[:, 0], key_rows),
+        damaged=damaged or look.damaged,
     )
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
-    # An empty packet is PyAV's signal to flush the decoder, or a frame that an AVI writer dropped: neither gives a frame.
-    return (packet for packet in container.demux(stream) if packet.size)
-
-
-def _timing_doubt(pts: tuple[int, ...], keys: list[tuple[int, int]]) -> str:
-    if len(set(pts)) != len(pts):
+def _timing_doubt(pts: np.ndarray, keys: np.ndarray) -> str:
+    if (np.diff(pts) == 0).any():
         return "two frames have one time"
-    if len({key[1] for key in keys}) != len(keys):
+    if len(np.unique(keys[:, 1])) != len(keys):
         return "two key frames have one time"
-    if pts and (not keys or keys[0][0] != 0):
+    if len(pts) and (not len(keys) or keys[0, 0] != 0):
         return "the file does not begin with a key frame"
-    if pts and keys[0][1] > pts[0]:
+    if len(pts) and keys[0, 1] > pts[0]:
         return "frames are shown before the first key frame"
     return ""
 
 
-class _PacketCheck:
-    """Looks into the packets of those codecs where a packet is not always a frame."""
+class _PacketLook:
+    """Looks into the packets of those codecs where a packet is not always a frame, or says whether others build on it.
+
+    Frames that nothing is built on are known for H.264, H.265 and MPEG-4 part 2. In VP8, VP9 and AV1 a picture also hands on
+    its statistics, so there every packet counts.
+    """
 
     def __init__(self, stream: VideoStream) -> None:
         self.doubt = ""
         self.damaged = False
+        self.has_layers = False
+        """Whether an H.265 stream has temporal layers: then a picture may carry those of a higher layer."""
         self._codec = stream.codec_context.codec.canonical_name
         self._length_bytes = _nal_length_bytes(self._codec, stream.codec_context.extradata or b"")
 
-    def is_shown(self, packet: "Packet[VideoStream]") -> bool:
-        """Whether the packet gives a frame; what raises doubt is noted on the way."""
-        if self._codec == "mpeg4" and packet.size <= _NOT_CODED_BYTES:
-            self.doubt = "it has MPEG-4 packets without a picture"
-        elif self._codec == "vp8":
-            return bool(memoryview(packet)[0] & 0x10)  # bit 4 of the frame tag: show_frame (RFC 6386, section 9.1)
-        elif self._codec == "vp9":
+    def at(self, packet: "Packet[VideoStream]") -> tuple[bool, bool]:
+        """Whether the packet gives a frame, and whether no other frame builds on it; what raises doubt is noted on the way."""
+        if self._length_bytes:
+            return True, self._spare_nals(memoryview(packet))
+        if self._codec == "mpeg4":
+            if packet.size <= _NOT_CODED_BYTES:
+                self.doubt = "it has MPEG-4 packets without a picture"
+            # Nothing in it but one picture of coding type 2: bidirectional (ISO/IEC 14496-2, 6.3.5).
+            data = memoryview(packet)
+            bidirectional = data[:4] == _MPEG4_PICTURE and len(data) > 4 and data[4] >> 6 == 2
+            return True, bidirectional and _MPEG4_PICTURE not in bytes(data[5:])
+        if self._codec == "vp8":
+            shown = memoryview(packet)[0] & 0x10  # bit 4 of the frame tag: show_frame (RFC 6386, section 9.1)
+            return bool(shown), False
+        if self._codec == "vp9":
             first = memoryview(packet)[0]
             # Bits from the top: marker (2), profile (2), show_existing_frame, frame_type, show_frame. Hidden frames
             # normally ride in a superframe with a shown one; its last byte is 0b110xxxxx (VP9 bitstream, annex B).
             superframe = memoryview(packet)[-1] & 0xE0 == 0xC0
             if not superframe and not first & 0x08 and not first & 0x02:
                 self.doubt = "it has VP9 packets without a shown frame"
-        elif self._length_bytes and not _nals_fit(packet, self._length_bytes):
+        return True, False
+
+    def _spare_nals(self, data: memoryview) -> bool:
+        """Whether an H.264 or H.265 packet holds nothing but slices that no picture refers to, and remarks.
+
+        The units' lengths must add up to the packet: data that was written over nearly always breaks this.
+        """
+        length_bytes, end, at = self._length_bytes, len(data), 0
+        spare = True
+        while at + length_bytes <= end:
+            first = data[at + length_bytes] if at + length_bytes < end else 0
+            if self._codec == "h264":
+                # nal_ref_idc (2 bits) and nal_unit_type (5): a slice that is no reference, or SEI, delimiter, filler
+                spare = spare and first & 0x7F in (1, 6, 9, 12)
+            else:
+                kind = first >> 1 & 0x3F
+                spare = spare and (
+                    kind in (35, 38, 39, 40) or (kind < 16 and kind % 2 == 0)
+                )  # even: "_N", no reference
+                self.has_layers |= at + length_bytes + 1 < end and data[at + length_bytes + 1] & 7 != 1
+            at += length_bytes + int.from_bytes(data[at : at + length_bytes], "big")
+        if at != end:
             self.doubt, self.damaged = "a packet is broken", True
-        return True
+        return spare
 
 
 def _nal_length_bytes(codec: str, extradata: bytes) -> int:
@@ -145,13 +207,3 @@ def _nal_length_bytes(codec: str, extradata: bytes) -> int:
     if codec == "hevc" and len(extradata) > 22 and extradata[0] == 1:
         return (extradata[21] & 3) + 1
     return 0
-
-
-def _nals_fit(packet: "Packet[VideoStream]", length_bytes: int) -> bool:
-    """Whether the units' lengths add up to the packet: data that was written over nearly always breaks this."""
-    data = memoryview(packet)
-    end = len(data)
-    at = 0
-    while at + length_bytes <= end:
-        at += length_bytes + int.from_bytes(data[at : at + length_bytes], "big")
-    return at == end

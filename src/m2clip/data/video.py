@@ -1,7 +1,7 @@
 """A video from any source -> its facts and its frames; knows no sampling and no model."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -75,10 +75,13 @@ class Video:
             lost_frames=self._frames.lost_frames,
         )
 
-    def frames(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+    def frames(
+        self, indices: Sequence[int] | np.ndarray, each: Callable[[np.ndarray], np.ndarray] | None = None
+    ) -> np.ndarray:
         """The frames of these indices, uint8 RGB [T, H, W, 3], upright; index i is the i-th frame of a decoding from start to end.
 
-        Indices may repeat and come in any order. Frames of another size than the first are resized to it.
+        Indices may repeat and come in any order. Frames of another size than the first are resized to it. With `each`, a
+        function of one frame uint8 [H, W, 3], what it makes of them, [T, ...]: only one frame of full size is held then.
         """
         wanted = np.asarray(indices)
         if wanted.size == 0:
@@ -89,7 +92,7 @@ class Video:
         outside = wanted[(wanted < 0) | (wanted >= count)]
         if outside.size:
             raise VideoError(f"{self.name} has no frame {outside[0]}: it has {count}, counted from 0")
-        return self._frames.read(wanted.astype(np.int64))
+        return self._frames.read(wanted.astype(np.int64), each)
 
     def close(self) -> None:
         """Give the file back."""
@@ -120,9 +123,12 @@ class _ArrayFrames:
         """As of FileFrames, at ARRAY_FPS."""
         return np.arange(self.frame_count) / ARRAY_FPS, ARRAY_FPS, self.frame_count / ARRAY_FPS
 
-    def read(self, ranks: np.ndarray) -> np.ndarray:
-        """A copy of the frames of these ranks."""
-        return self._pictures[ranks]
+    def read(self, ranks: np.ndarray, each: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
+        """As of FileFrames: a copy of the frames of these ranks, or what `each` makes of them."""
+        if each is None or not len(ranks):
+            return self._pictures[ranks]
+        wanted, places = np.unique(ranks, return_inverse=True)
+        return np.stack([each(self._pictures[rank]) for rank in wanted])[places]
 
     def close(self) -> None:
         """Nothing to give back: the array is the caller's."""
