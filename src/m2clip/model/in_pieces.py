@@ -44,7 +44,7 @@ def frozen_mlp(x: Tensor, up: nn.Linear, activation: Activation, down: nn.Linear
 def _pieces(rows: int, row_bytes: int) -> Iterator[slice]:
     step = max(1, PIECE_BYTES // max(row_bytes, 1))
     # As even as they can be: a last piece of a few rows would cost as many calls as a full one.
-    count = math.ceil(rows / step)
+    count = max(1, math.ceil(rows / step))
     borders = [rows * i // count for i in range(count + 1)]
     return (slice(*pair) for pair in pairwise(borders))
 
@@ -61,7 +61,7 @@ class _Attention(torch.autograd.Function):
             query, key, value = _split(qkv[piece])
             rows = slice(piece.start * heads, piece.stop * heads)
             place = kept[rows] if keep else query.new_empty(len(query), tokens, tokens)
-            weights = torch.baddbmm(place, query, key.transpose(1, 2), beta=0, alpha=width**-0.5, out=place)
+            weights = torch.bmm(query, key.transpose(1, 2), out=place)
             if future is not None:
                 weights.masked_fill_(future, -torch.inf)
             torch.softmax(weights, dim=-1, out=weights)
@@ -83,15 +83,15 @@ class _Attention(torch.autograd.Function):
             to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
             into = result[piece].permute(2, 0, 3, 1, 4)  # [3, B, heads, N, d]
             into[0] = torch.bmm(to_scores, key).mul_(width**-0.5).unflatten(0, (-1, heads))
-            into[1] = torch.bmm(to_scores.transpose(1, 2), query).mul_(width**-0.5).unflatten(0, (-1, heads))
+            into[1] = torch.bmm(to_scores.transpose(1, 2), query).unflatten(0, (-1, heads))  # the query is scaled
             into[2] = torch.bmm(weights.transpose(1, 2), outward).unflatten(0, (-1, heads))
         return result, None
 
 
 def _split(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[B, N, 3, heads, d] -> three contiguous [B * heads, N, d]: products of strided views would copy them anyway."""
-    query, key, value = qkv.permute(2, 0, 3, 1, 4).contiguous().flatten(1, 2)
-    return query, key, value
+    """[B, N, 3, heads, d] -> query / sqrt(d), key, value, each a contiguous [B * heads, N, d]: a product would copy a strided one."""
+    query, key, value = qkv.permute(2, 0, 3, 1, 4).clone(memory_format=torch.contiguous_format).flatten(1, 2)
+    return query.mul_(query.shape[-1] ** -0.5), key, value
 
 
 class _FrozenMLP(torch.autograd.Function):

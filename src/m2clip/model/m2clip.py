@@ -52,7 +52,7 @@ class M2CLIP(VideoCLIP):
 
     def encode_frames(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] -> frame embeddings [B, T, D] after the output temporal adapter, and class tokens [B, T, C]."""
-        return encode_frames(self.clip.visual, self.vision_adapters, clips)
+        return encode_frames(self.clip.visual, self.vision_adapters, clips, recompute=self.recompute_blocks)
 
     def encode_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids [K, L] -> embeddings [K, D] and hidden states [K, L, C] after the last block."""
@@ -66,6 +66,10 @@ class M2CLIP(VideoCLIP):
         if self.masked_words is None or self.masked_block is None:
             raise ValueError("this model has no masked-word head; build it with class names")
         return self.masked_words(hidden, frames, block=self.masked_block, norm=self.clip.text.ln_final)
+
+    def block_adapters(self) -> Iterable[nn.Module]:
+        """The TED-Adapters."""
+        return (self.vision_adapters.pre_attention, self.vision_adapters.pre_mlp)
 
     def trained_parts(self) -> dict[str, nn.Module]:
         """The modules whose parameters, all of them, are trained; keyed by their attribute name."""

@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import cast
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from m2clip.model.adapters import OutputTemporalAdapter, TEDAdapter, TextAdapter
 from m2clip.model.clip import Block, TextTower, VisionTower
@@ -40,10 +42,13 @@ NO_VISION_ADAPTERS = VisionAdapters(pre_attention={}, pre_mlp={}, output_tempora
 NO_TEXT_ADAPTERS = TextAdapters({})
 
 
-def encode_frames(tower: VisionTower, adapters: VisionAdapters, clips: Tensor) -> tuple[Tensor, Tensor]:
+def encode_frames(
+    tower: VisionTower, adapters: VisionAdapters, clips: Tensor, *, recompute: bool = False
+) -> tuple[Tensor, Tensor]:
     """Clips [B, T, 3, H, W] (normalised) -> frame embeddings [B, T, D] and the last block's class tokens [B, T, C].
 
-    T is read from the input: any number of frames works.
+    T is read from the input: any number of frames works. `recompute`: for gradients only the input of each block is kept, and
+    the block runs again on the way back.
     """
     batch, frames = clips.shape[:2]
     x, grid = tower.embed(clips.flatten(0, 1))  # [B*T, N, C]
@@ -53,19 +58,22 @@ def encode_frames(tower: VisionTower, adapters: VisionAdapters, clips: Tensor) -
             return x
         return table[str(layer)](x.unflatten(0, (batch, frames)), grid).flatten(0, 1)
 
+    def run(block: Block, x: Tensor, layer: int) -> Tensor:
+        x = block.attend(adapt(x, adapters.pre_attention, layer))
+        return block.feed_forward(adapt(x, adapters.pre_mlp, layer))
+
+    recompute = recompute and torch.is_grad_enabled()
     *blocks, last = cast(Iterable[Block], tower.blocks)
     for layer, block in enumerate(blocks):
-        x = adapt(x, adapters.pre_attention, layer)
-        x = block.attend(x)
-        x = adapt(x, adapters.pre_mlp, layer)
-        x = block.feed_forward(x)
+        x = checkpoint(run, block, x, layer, use_reentrant=False) if recompute else run(block, x, layer)
     # Behind the last attention only class tokens are read, so there only they are computed: the same numbers for less.
     x = adapt(x, adapters.pre_attention, len(blocks))
     x = last.attend(x[:, :1], x)
     if str(len(blocks)) in adapters.pre_mlp:
         adapter = cast(TEDAdapter, adapters.pre_mlp[str(len(blocks))])
         x = adapter.class_tokens(x.unflatten(0, (batch, frames))).flatten(0, 1)
-    class_tokens = last.feed_forward(x)[:, 0]
+    # A few tokens are left: where the blocks' weights are in bfloat16 (`precision.lower`), the end is not.
+    class_tokens = last.feed_forward(x)[:, 0].to(tower.projection.dtype)
     embeddings = (tower.ln_post(class_tokens) @ tower.projection).unflatten(0, (batch, frames))
     if adapters.output_temporal is not None:
         embeddings = adapters.output_temporal(embeddings)

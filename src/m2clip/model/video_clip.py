@@ -4,21 +4,24 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from m2clip import __version__
-from m2clip.errors import ConfigError
+from m2clip.errors import CheckpointError, ConfigError
 from m2clip.model.adapters import Residual
-from m2clip.model.clip import CLIP
+from m2clip.model.clip import CLIP, Block, VisionTower
 from m2clip.model.heads import VisualHead
 from m2clip.model.info import ModelInfo
 from m2clip.model.saving import replace_file
 from m2clip.model.towers import NO_TEXT_ADAPTERS, NO_VISION_ADAPTERS, encode_frames, encode_words
 
 FORMAT_VERSION = 2
+LARGEST_TENSOR_BYTES = 12 * 2**20
+"""How large a tensor of a few clips may become on a CPU; the C library keeps memory up to 32 MiB for the next use."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,10 @@ class VideoCLIP(nn.Module):
         self.clip.requires_grad_(False)
         classes = len(info.class_names)
         self._strength = 1.0
+        self.rounded: Literal["nothing", "frozen", "all"] = "nothing"
+        """Which weights were rounded for speed (`model.precision`) and are no longer what a file should hold."""
+        self.recompute_blocks = False
+        """Whether training keeps only the input of each image block and computes the rest again on the way back."""
         self.visual_head = VisualHead(info.sizes.vision_width, classes=classes) if classes and visual_head else None
 
     @property
@@ -126,7 +133,7 @@ class VideoCLIP(nn.Module):
 
     def encode_frames(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] -> frame embeddings [B, T, D] and what the visual head reads of each frame [B, T, C]."""
-        return encode_frames(self.clip.visual, NO_VISION_ADAPTERS, clips)
+        return encode_frames(self.clip.visual, NO_VISION_ADAPTERS, clips, recompute=self.recompute_blocks)
 
     def encode_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids [K, L] -> embeddings [K, D] and hidden states [K, L, C] after the last block."""
@@ -152,9 +159,23 @@ class VideoCLIP(nn.Module):
                 "its position embeddings are interpolated",
                 stacklevel=2,
             )
-        frames, class_tokens = self.encode_frames(clips)
+        parts = [self.encode_frames(part) for part in clips.split(self._at_once(clips))]
+        frames, class_tokens = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
         logits = None if self.visual_head is None else self.visual_head(self.head_features(class_tokens))
         return VideoFeatures(embedding=frames.mean(dim=1), frames=frames, visual_logits=logits)
+
+    def _at_once(self, clips: Tensor) -> int:
+        """How many clips go through the tower together: on a CPU, without gradients, only as many as have small tensors.
+
+        What is larger goes back to the operating system after each use and comes again page by page, which costs more than
+        the arithmetic on it. Autocast rounds the weights anew for each part, so there all go together.
+        """
+        if clips.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            return max(len(clips), 1)
+        tower = self.clip.visual
+        tokens = clips.shape[1] * (clips.shape[3] // tower.patch_size) * (clips.shape[4] // tower.patch_size)
+        clip_bytes = tokens * 3 * tower.ln_post.weight.numel() * tower.patch_embedding.weight.element_size()
+        return max(1, LARGEST_TENSOR_BYTES // max(clip_bytes, 1))
 
     def encode_text(self, tokens: Tensor) -> TextFeatures:
         """Token ids [K, L], any L up to `text_length`, each row with its end token (the largest id)."""
@@ -175,6 +196,18 @@ class VideoCLIP(nn.Module):
         if masked_tokens is not None:
             logits = self.mlm_logits(self.encode_text(masked_tokens).hidden, video.frames)
         return Outputs(video=video, text=text, mlm_logits=logits)
+
+    def image_towers(self) -> Iterable[VisionTower]:
+        """The image towers that may be run."""
+        return (self.clip.visual,)
+
+    def block_adapters(self) -> Iterable[nn.Module]:
+        """The trained modules that work inside the image tower's blocks."""
+        return ()
+
+    def frozen_blocks(self) -> Iterator[Block]:
+        """The blocks that training runs and does not train."""
+        return (module for module in self.modules() if isinstance(module, Block))
 
     def trained_parts(self) -> dict[str, nn.Module]:
         """The modules whose parameters, all of them, are trained; keyed by their attribute name."""
@@ -215,6 +248,10 @@ class VideoCLIP(nn.Module):
         """
         path = Path(path)
         keep_all = self.info.weights.source is None if with_backbone is None else with_backbone
+        if self.rounded == "all" or (self.rounded == "frozen" and keep_all):
+            raise CheckpointError(
+                f"{path} is not written: the model's weights were rounded for speed; save it before `model.precision` rounds them"
+            )
         tensors = self.state_dict() if keep_all else self.trained_state()
         header = checkpoint_header(self.info)
         replace_file(path, serialized({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, header))

@@ -1,11 +1,13 @@
 """AIM (Yang et al. 2023, arXiv 2302.03024, section 3): the frozen attention used over space and over time, with small adapters."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from m2clip.model.adapters import Residual
 from m2clip.model.clip import CLIP, Block
@@ -118,14 +120,20 @@ class AIM(VideoCLIP):
         last = len(tower.blocks) - 1
         pairs = zip(cast(Iterable[Block], tower.blocks), cast(Iterable[BlockAdapters], adapters.blocks), strict=True)
         for layer, (block, adapted) in enumerate(pairs):
-            x = adapted(x, block, frames=frames, class_only=layer == last)
-        class_tokens = x[:, 0]
+            run = partial(adapted, block=block, frames=frames, class_only=layer == last)
+            recompute = self.recompute_blocks and torch.is_grad_enabled()
+            x = checkpoint(run, x, use_reentrant=False) if recompute else run(x)
+        class_tokens = x[:, 0].to(tower.projection.dtype)
         embeddings = adapters.ln_post(class_tokens, tower.ln_post) @ tower.projection
         return embeddings.unflatten(0, (batch, frames)), class_tokens.unflatten(0, (batch, frames))
 
     def head_features(self, class_tokens: Tensor) -> Tensor:
         """Class tokens [B, T, C] -> what the visual head classifies [B, C]: each through the final LayerNorm, then their mean."""
         return self.vision_adapters.ln_post(class_tokens, self.clip.visual.ln_post).mean(dim=1)
+
+    def block_adapters(self) -> Iterable[nn.Module]:
+        """The three adapters of each block."""
+        return (self.vision_adapters.blocks,)
 
     def trained_parts(self) -> dict[str, nn.Module]:
         """The adapters, and the visual head where there is one."""

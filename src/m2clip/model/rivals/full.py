@@ -1,7 +1,7 @@
 """Full fine-tuning of both towers, a video being the mean of its frames (ActionCLIP, arXiv 2109.08472; ViFi-CLIP, arXiv 2212.03640)."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from m2clip.model.adapters import Residual
-from m2clip.model.clip import CLIP
+from m2clip.model.clip import CLIP, Block, VisionTower
 from m2clip.model.info import ModelInfo
 from m2clip.model.towers import NO_TEXT_ADAPTERS, NO_VISION_ADAPTERS, encode_frames, encode_words
 from m2clip.model.video_clip import VideoCLIP
@@ -65,7 +65,10 @@ class FullFineTuning(VideoCLIP):
     def encode_frames(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] -> frame embeddings [B, T, D] and class tokens [B, T, C]."""
         return self.interpolation(
-            lambda tower, x: encode_frames(tower, NO_VISION_ADAPTERS, x), self.clip.visual, self.tuned.visual, clips
+            lambda tower, x: encode_frames(tower, NO_VISION_ADAPTERS, x, recompute=self.recompute_blocks),
+            self.clip.visual,
+            self.tuned.visual,
+            clips,
         )
 
     def encode_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,6 +76,14 @@ class FullFineTuning(VideoCLIP):
         return self.interpolation(
             lambda tower, x: encode_words(tower, NO_TEXT_ADAPTERS, x), self.clip.text, self.tuned.text, tokens
         )
+
+    def image_towers(self) -> Iterable[VisionTower]:
+        """The frozen and the tuned one: which of them is run depends on the strength."""
+        return (self.clip.visual, self.tuned.visual)
+
+    def frozen_blocks(self) -> Iterator[Block]:
+        """None: training runs the tuned towers only."""
+        return iter(())
 
     def trained_parts(self) -> dict[str, nn.Module]:
         """The tuned CLIP."""

@@ -1,5 +1,6 @@
 """ST-Adapter (Pan et al. 2022, arXiv 2206.13559, section 3.2): a bottleneck with a depthwise convolution over space and time."""
 
+from collections.abc import Iterable
 from itertools import product
 
 import torch
@@ -71,7 +72,11 @@ class STAdapterCLIP(VideoCLIP):
 
     def encode_frames(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] -> frame embeddings [B, T, D] and class tokens [B, T, C]."""
-        return encode_frames(self.clip.visual, self.vision_adapters, clips)
+        return encode_frames(self.clip.visual, self.vision_adapters, clips, recompute=self.recompute_blocks)
+
+    def block_adapters(self) -> Iterable[nn.Module]:
+        """The ST-Adapters."""
+        return (self.vision_adapters.pre_attention,)
 
     def trained_parts(self) -> dict[str, nn.Module]:
         """The adapters, and the visual head where there is one."""

@@ -1,0 +1,51 @@
+"""bfloat16: where it pays, and models whose weights are stored in it, so that no step converts them again."""
+
+from typing import Literal
+
+import torch
+
+from m2clip.model.clip import Block
+from m2clip.model.video_clip import VideoCLIP
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 natively: GPUs from Ampere on, CPUs with AMX or AVX512-BF16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    questions = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # not public, so they may be gone
+    return device.type == "cpu" and any(getattr(torch.cpu, question, bool)() for question in questions)
+
+
+def lower(model: VideoCLIP) -> None:
+    """Store the image side in bfloat16, in place, for inference: patches, blocks and what sits in the blocks.
+
+    `encode_video` takes float32 clips and gives float32 as before; from the last block on it computes in float32. The text side is
+    not touched: texts are encoded once. The model cannot be trained or saved afterwards.
+    """
+    for tower in model.image_towers():
+        for block in tower.blocks:
+            _fold(block)
+        for part in (tower.patch_embedding, tower.ln_pre, tower.blocks):
+            part.to(torch.bfloat16)
+    for adapters in model.block_adapters():
+        adapters.to(torch.bfloat16)
+    model.requires_grad_(False)
+    model.rounded = "all"
+
+
+def lower_frozen(model: VideoCLIP) -> None:
+    """Store the frozen products of all blocks in bfloat16, in place, for training under autocast, which would round them anew at
+    each step. The trained tensors stay float32. The frozen weights cannot be saved afterwards.
+    """
+    for block in model.frozen_blocks():
+        _fold(block)
+        for part in (block.attention, block.mlp):
+            part.to(torch.bfloat16)
+    model.rounded = "frozen"
+
+
+def _fold(block: torch.nn.Module) -> None:
+    assert isinstance(block, Block)
+    block.mlp.fold()  # before the rounding, so that each weight is rounded once
