@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from m2clip.data import dataset as dataset_module
 from m2clip.data.dataset import BadFile, BadFiles, Batch, Item, VideoDataset, collate, epoch_batches, make_loader
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.errors import VideoError
@@ -94,6 +95,7 @@ def test_shapes_and_order_of_views(manifest: Manifest) -> None:
     assert isinstance(item, Item)
     assert item.clip.shape == dataset.clip_shape == (6, 4, 3, 32, 32)
     assert (item.label, item.index, item.clip.dtype) == (0, 2, torch.float32)
+    assert item.pixels.dtype == torch.uint8  # a quarter of what float32 would cost on the way to the model
     # temporal first: views 0..2 are three crops of the same frames, and the video is square, so they are equal
     assert torch.equal(item.clip[0], item.clip[2])
     assert not torch.equal(item.clip[0], item.clip[3])
@@ -117,9 +119,35 @@ def test_bad_files_are_named_and_not_replaced(damaged: Manifest) -> None:
 
 def test_a_batch_may_be_all_bad(damaged: Manifest) -> None:
     dataset = VideoDataset(damaged, train=True, **SETTINGS)  # type: ignore[arg-type]
-    batch = collate([dataset[1]], clip_shape=dataset.clip_shape)
+    batch = collate([dataset[1]], clip_shape=dataset.clip_shape, statistics=dataset.statistics)
     assert batch.clips.shape == (0, 1, 4, 3, 32, 32)
     assert (len(batch.labels), len(batch.bad)) == (0, 1)
+
+
+def test_a_batch_of_pixels_needs_their_statistics() -> None:
+    pixels, labels = torch.zeros(2, 1, 4, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 1])
+    with pytest.raises(ValueError, match="statistics that normalise"):
+        Batch(pixels, labels, labels)
+    values = torch.randn(2, 1, 4, 3, 8, 8)
+    assert Batch(values, labels, labels).clips is values
+
+
+def test_views_share_decoding_and_resizing(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """12 frames seen by 4 views of 6 frames, 3 crops each: every frame is resized once, and alone."""
+    resized = []
+    original = dataset_module.shrunk
+
+    def noting(frame: np.ndarray, *, size: int) -> np.ndarray:
+        resized.append(frame.shape)
+        return original(frame, size=size)
+
+    monkeypatch.setattr(dataset_module, "shrunk", noting)
+    views = {"views_temporal": 4, "views_spatial": 3}
+    dataset = VideoDataset(manifest, train=False, **{**SETTINGS, **views, "frames": 6})  # type: ignore[arg-type]
+    pixels = dataset[0].pixels
+    assert pixels.shape == (12, 6, 3, 32, 32)
+    assert resized == [(48, 48, 3)] * len(resized)
+    assert len(resized) <= 12
 
 
 def test_policy_for_bad_files() -> None:

@@ -1,5 +1,6 @@
 """Frames to clip tensors: exact values, orientation, seeds, and every picture size."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from m2clip.data import randaugment, transforms
-from m2clip.data.transforms import TrainTransform
+from m2clip.data.transforms import PixelStatistics, TrainTransform, shrunk
 from m2clip.errors import ConfigError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -21,8 +22,17 @@ def clip(frames: np.ndarray, **settings: Any) -> torch.Tensor:
     return transforms.test_clip(frames, **{"size": 32, "mean": MEAN, "std": STD, **settings})
 
 
-def train(recipe: str, *, flip: bool = False, size: int = 32) -> TrainTransform:
-    return TrainTransform(size=size, recipe=recipe, flip=flip, mean=MEAN, std=STD)  # type: ignore[arg-type]
+def train(recipe: str, *, flip: bool = False, size: int = 32) -> Callable[..., torch.Tensor]:
+    """A training transform as a function: frames [T, H, W, 3] and a seed -> a normalised clip."""
+    transform = TrainTransform(size=size, recipe=recipe, flip=flip, mean=MEAN)  # type: ignore[arg-type]
+
+    def make(frames: np.ndarray, *, seed: int) -> torch.Tensor:
+        drawn = transform.draw(*frames.shape[1:3], seed=seed)
+        cut = np.stack([drawn.cut(frame) for frame in frames])
+        assert cut.shape == (len(frames), size, size, 3)
+        return PixelStatistics(MEAN, STD).normalize(drawn.finish(cut))
+
+    return make
 
 
 def noise(height: int = 48, width: int = 64, frames: int = 3) -> np.ndarray:
@@ -166,3 +176,48 @@ def test_read_only_and_turned_frames_are_taken() -> None:
     turned = frames[:, ::-1, ::-1]
     turned.flags.writeable = False
     assert torch.equal(clip(turned), clip(turned.copy()))
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_frames_one_by_one_are_the_clip_to_the_last_bit(height: int, width: int) -> None:
+    frames = noise(height, width, frames=4)
+    one_by_one = np.stack([shrunk(frame, size=32) for frame in frames])
+    assert min(one_by_one.shape[1:3]) == 32
+    resized = _plainly_resized(frames, one_by_one.shape[1:3])
+    np.testing.assert_array_equal(one_by_one, resized)
+    assert torch.equal(clip(one_by_one, crops=3), clip(frames, crops=3))
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_a_training_clip_is_resized_as_a_whole_to_the_last_bit(height: int, width: int) -> None:
+    """Against the recipe written down plainly: draw, resize all frames, crop."""
+    frames = noise(height, width, frames=4)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        side = round(32 * rng.uniform(1, 1.15))
+        short = min(height, width)
+        resized = _plainly_resized(frames, (round(side * height / short), round(side * width / short)))
+        top, left = (int(rng.integers(0, length - 32 + 1)) for length in resized.shape[1:3])
+        cropped = torch.from_numpy(resized[:, top : top + 32, left : left + 32].transpose(0, 3, 1, 2).copy())
+        expected = PixelStatistics(MEAN, STD).normalize(cropped)
+        assert torch.equal(train("kinetics")(frames, seed=seed), expected)
+
+
+def _plainly_resized(frames: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """A whole clip [T, H, W, 3] at once, with torchvision."""
+    resized = F.resize(
+        torch.from_numpy(frames).permute(0, 3, 1, 2),
+        list(size),
+        interpolation=InterpolationMode.BICUBIC,
+        antialias=True,
+    )
+    return resized.permute(0, 2, 3, 1).numpy()
+
+
+def test_pixels_are_normalised_on_their_device_and_not_changed() -> None:
+    statistics = PixelStatistics(MEAN, STD)
+    values = torch.from_numpy(noise().transpose(0, 3, 1, 2))
+    before = values.clone()
+    expected = (values.double() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    torch.testing.assert_close(statistics.normalize(values).double(), expected, atol=1e-6, rtol=1e-6)
+    assert torch.equal(values, before)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.sampling import frames_between, test_indices, train_indices
-from m2clip.data.transforms import TrainTransform, test_clip
+from m2clip.data.transforms import PixelStatistics, TrainTransform, shrunk, test_pixels
 from m2clip.data.video import Video
 from m2clip.errors import ConfigError, VideoError
 
@@ -39,33 +39,48 @@ class BadFile:
 class Item:
     """One sample: a clip a view."""
 
-    clip: Tensor
-    """float32 [V, T, 3, H, W], normalised; views run temporal first."""
+    pixels: Tensor
+    """uint8 [V, T, 3, H, W]; views run temporal first."""
     label: int
     index: int
     """Position in the manifest."""
+    statistics: PixelStatistics
+
+    @property
+    def clip(self) -> Tensor:
+        """float32 [V, T, 3, H, W], normalised."""
+        return self.statistics.normalize(self.pixels)
 
 
 @dataclass(frozen=True)
 class Batch:
     """B readable samples and the files that could not be read; B may be 0."""
 
-    clips: Tensor
-    """float32 [B, V, T, 3, H, W]."""
+    pixels: Tensor
+    """uint8 [B, V, T, 3, H, W]: a quarter of what workers would hand over and a GPU would be sent as float32. Or, without
+    `statistics`, float32 that is normalised already."""
     labels: Tensor
     """int64 [B]."""
     indices: Tensor
     """int64 [B]: positions in the manifest."""
     bad: tuple[BadFile, ...] = ()
+    statistics: PixelStatistics | None = None
 
     def __post_init__(self) -> None:
-        if self.clips.ndim != 6 or not len(self.clips) == len(self.labels) == len(self.indices):
-            shapes = [tuple(tensor.shape) for tensor in (self.clips, self.labels, self.indices)]
+        if self.pixels.ndim != 6 or not len(self.pixels) == len(self.labels) == len(self.indices):
+            shapes = [tuple(tensor.shape) for tensor in (self.pixels, self.labels, self.indices)]
             raise ValueError(f"a batch needs clips [B, V, T, 3, H, W], labels [B] and indices [B], not {shapes}")
+        if self.pixels.dtype == torch.uint8 and self.statistics is None:
+            raise ValueError("a batch of uint8 pixels needs the statistics that normalise them")
+
+    @property
+    def clips(self) -> Tensor:
+        """float32 [B, V, T, 3, H, W], normalised, where the pixels are; made anew each time."""
+        return self.pixels if self.statistics is None else self.statistics.normalize(self.pixels)
 
     def pin_memory(self) -> Self:
         """The same batch in page-locked memory; called by the loader."""
-        return replace(self, clips=self.clips.pin_memory(), labels=self.labels.pin_memory())
+        return replace(self, pixels=self.pixels.pin_memory(), labels=self.labels.pin_memory())
 
 
 class VideoDataset(Dataset[Item | BadFile]):
@@ -96,10 +111,10 @@ class VideoDataset(Dataset[Item | BadFile]):
         self.frames = frames
         self.stride_frames = stride_frames
         self.size = size
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.statistics = PixelStatistics(tuple(mean), tuple(std))
         self.views_temporal, self.views_spatial = (1, 1) if train else (views_temporal, views_spatial)
         self.seed = seed
-        self._augment = TrainTransform(size=size, recipe=recipe, flip=flip, mean=mean, std=std) if train else None
+        self._augment = TrainTransform(size=size, recipe=recipe, flip=flip, mean=mean) if train else None
         # In shared memory: workers that live through many epochs must see the new one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -124,32 +139,28 @@ class VideoDataset(Dataset[Item | BadFile]):
         sample = self.manifest.samples[index]
         try:
             with Video(sample.path) as video:
-                clip = self._training_clip(video, sample, index) if self._augment else self._views(video, sample)
+                pixels = self._training_clip(video, sample, index) if self._augment else self._views(video, sample)
         except VideoError as error:
             return BadFile(sample.path, sample.where, str(error), index)
-        return Item(clip, sample.label, index)
+        return Item(pixels, sample.label, index, self.statistics)
 
     def _training_clip(self, video: Video, sample: Sample, index: int) -> Tensor:
         assert self._augment is not None
         rng = np.random.default_rng((self.seed, self.epoch, index))
         start, end = _frame_range(video, sample)
         chosen = start + train_indices(end - start, frames=self.frames, stride_frames=self.stride_frames, rng=rng)
-        return self._augment(video.frames(chosen.tolist()), seed=int(rng.integers(2**63)))[None]
+        drawn = self._augment.draw(video.info.height, video.info.width, seed=int(rng.integers(2**63)))
+        return drawn.finish(video.frames(chosen, each=drawn.cut))[None]
 
     def _views(self, video: Video, sample: Sample) -> Tensor:
         start, end = _frame_range(video, sample)
         chosen = start + test_indices(
             end - start, frames=self.frames, stride_frames=self.stride_frames, views=self.views_temporal
         )  # [V, T]
-        pictures = video.frames(chosen.flatten().tolist())  # decoded together: a frame that views share is decoded once
+        # Decoded together: a frame that views share is decoded and resized once, and no two of full size are held at a time.
+        frames = video.frames(chosen.flatten(), each=partial(shrunk, size=self.size))
         clips = [
-            test_clip(
-                pictures[v * self.frames :][: self.frames],
-                size=self.size,
-                crops=self.views_spatial,
-                mean=self.mean,
-                std=self.std,
-            )
+            test_pixels(frames[v * self.frames :][: self.frames], size=self.size, crops=self.views_spatial)
             for v in range(self.views_temporal)
         ]
         return torch.cat(clips)
@@ -165,14 +176,15 @@ def _frame_range(video: Video, sample: Sample) -> tuple[int, int]:
         raise VideoError(f"{video.name}: {error}") from None
 
 
-def collate(items: Sequence[Item | BadFile], *, clip_shape: tuple[int, ...]) -> Batch:
+def collate(items: Sequence[Item | BadFile], *, clip_shape: tuple[int, ...], statistics: PixelStatistics) -> Batch:
     """Items -> one batch; bad files are set apart, in the order of the items."""
     good = [item for item in items if isinstance(item, Item)]
     return Batch(
-        clips=torch.stack([item.clip for item in good]) if good else torch.empty(0, *clip_shape),
+        pixels=torch.stack([item.pixels for item in good]) if good else torch.empty(0, *clip_shape, dtype=torch.uint8),
         labels=torch.tensor([item.label for item in good], dtype=torch.int64),
         indices=torch.tensor([item.index for item in good], dtype=torch.int64),
         bad=tuple(item for item in items if isinstance(item, BadFile)),
+        statistics=statistics,
     )
 
 
@@ -236,7 +248,7 @@ def make_loader(
     return DataLoader(
         dataset,
         batch_sampler=batches,
-        collate_fn=partial(collate, clip_shape=dataset.clip_shape),
+        collate_fn=partial(collate, clip_shape=dataset.clip_shape, statistics=dataset.statistics),
         num_workers=workers,
         multiprocessing_context=context if workers else None,
         persistent_workers=workers > 0,

@@ -1,10 +1,12 @@
-"""Frames -> clip tensor: resize, crop, augment on uint8, then normalise. Frames come as uint8 [T, H, W, 3], any size from 1x1 on.
+"""Frames -> clip tensor: resize, crop and augment as uint8, normalise where the clip is used.
 
+Frames come as uint8 [T, H, W, 3], any size from 1x1 on.
 Resizing is bicubic and antialiased, as for the pictures that CLIP was trained on. All frames of a clip are treated alike.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,6 +22,19 @@ _CROP_ASPECT = 3 / 4, 4 / 3
 _CROP_TRIES = 10
 
 
+@dataclass(frozen=True)
+class PixelStatistics:
+    """Mean and standard deviation of the channels in 0..1, as a model was trained with."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 [..., 3, H, W] -> float32 (value / 255 - mean) / std, contiguous, on the same device."""
+        mean, std = (torch.tensor(values, device=pixels.device).view(3, 1, 1) for values in (self.mean, self.std))
+        return pixels.contiguous().to(torch.float32).div_(255).sub_(mean).div_(std)
+
+
 def test_clip(
     frames: np.ndarray,
     *,
@@ -29,55 +44,81 @@ def test_clip(
     std: Sequence[float],
 ) -> torch.Tensor:
     """Frames uint8 [T, H, W, 3] -> float32 [S, T, 3, size, size]: short side to `size`, S crops along the long side."""
+    return PixelStatistics(tuple(mean), tuple(std)).normalize(test_pixels(frames, size=size, crops=crops))
+
+
+def test_pixels(frames: np.ndarray, *, size: int, crops: int = 1) -> torch.Tensor:  # noqa: PT028
+    """As `test_clip`, but pixels, uint8. Frames that `shrunk` has shrunk to `size` are taken as they are."""
     clip = _resize_short_side(_as_clip(frames), size)
     height, width = clip.shape[-2:]
     corners = spatial_corners(height, width, size=size, crops=crops)
-    views = [clip[..., top : top + size, left : left + size] for top, left in corners]
-    return _normalize(torch.stack(views), mean, std)
+    return torch.stack([clip[..., top : top + size, left : left + size] for top, left in corners])
+
+
+def shrunk(frame: np.ndarray, *, size: int) -> np.ndarray:
+    """A frame uint8 [H, W, 3] with its short side brought to `size`; a clip's frames give the same one by one as together."""
+    return _as_frame(_resize_short_side(_as_clip(frame[None]), size))
 
 
 class TrainTransform:
-    """A training clip by the recipe of a data set (SPEC.md, "Recipes"), float32 [T, 3, size, size].
+    """Random training clips by the recipe of a data set (SPEC.md, "Recipes").
 
     - "kinetics": the short side becomes 1 to 1.15 times `size`, then a random crop;
     - "something": a random resized crop (8 to 100 % of the area, 3:4 to 4:3), then RandAugment (`randaugment.py`).
 
-    With `flip`, half of the clips are mirrored: never where labels have directions ("moving left to right").
+    With `flip`, half of the clips are mirrored: never where labels have directions ("moving left to right"). `mean` in 0..1
+    fills what RandAugment leaves empty.
     """
 
     def __init__(
-        self,
-        *,
-        size: int,
-        recipe: Literal["kinetics", "something"],
-        flip: bool,
-        mean: Sequence[float],
-        std: Sequence[float],
+        self, *, size: int, recipe: Literal["kinetics", "something"], flip: bool, mean: Sequence[float]
     ) -> None:
         if recipe not in ("kinetics", "something"):
             raise ConfigError(f"recipe must be kinetics or something, not {recipe!r}")
-        self.size, self.recipe, self.flip = size, recipe, flip
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.size, self.recipe, self.flip, self.mean = size, recipe, flip, tuple(mean)
 
-    def __call__(self, frames: np.ndarray, *, seed: int) -> torch.Tensor:
-        """Frames uint8 [T, H, W, 3] -> a random clip. The same seed gives the same clip; global random state is not touched."""
+    def draw(self, height: int, width: int, *, seed: int) -> "DrawnTransform":
+        """What is done to a clip of frames of this size. The same seed gives the same; global random state is not touched."""
         rng = np.random.default_rng(seed)
-        clip = _as_clip(frames)
         if self.recipe == "kinetics":
-            clip = _resize_short_side(clip, round(self.size * rng.uniform(1, _KINETICS_SCALE)))
-            height, width = clip.shape[-2:]
-            top, left = int(rng.integers(0, height - self.size + 1)), int(rng.integers(0, width - self.size + 1))
-            clip = clip[..., top : top + self.size, left : left + self.size]
-        else:
-            top, left, height, width = _random_area(*clip.shape[-2:], rng=rng)
-            clip = _resize(clip[..., top : top + height, left : left + width], self.size, self.size)
+            resized = _short_side(height, width, round(self.size * rng.uniform(1, _KINETICS_SCALE)))
+            top, left = (int(rng.integers(0, side - self.size + 1)) for side in resized)
+            return DrawnTransform(self, (0, 0, height, width), resized, (top, left), rng)
+        area = _random_area(height, width, rng=rng)
+        return DrawnTransform(self, area, (self.size, self.size), (0, 0), rng)
+
+
+class DrawnTransform:
+    """One draw of a TrainTransform, for the frames of one clip: first `cut` for each, then `finish` for all."""
+
+    def __init__(
+        self,
+        transform: TrainTransform,
+        area: tuple[int, int, int, int],
+        resized: tuple[int, int],
+        corner: tuple[int, int],
+        rng: np.random.Generator,
+    ) -> None:
+        self._transform, self._area, self._resized, self._corner, self._rng = transform, area, resized, corner, rng
+
+    def cut(self, frame: np.ndarray) -> np.ndarray:
+        """A frame uint8 [H, W, 3] -> its part of the clip, uint8 [size, size, 3]."""
+        (top, left, height, width), size = self._area, self._transform.size
+        clip = _resize(_as_clip(frame[None])[..., top : top + height, left : left + width], *self._resized)
+        top, left = self._corner
+        return _as_frame(clip[..., top : top + size, left : left + size])
+
+    def finish(self, frames: np.ndarray) -> torch.Tensor:
+        """The cut frames uint8 [T, size, size, 3] -> the clip, uint8 [T, 3, size, size]."""
+        transform, clip = self._transform, _as_clip(frames)
+        if transform.recipe == "something":
             # torchvision, which this loads, takes longer than a video to classify.
             from m2clip.data.randaugment import rand_augment
 
-            clip = rand_augment(clip, rng=rng, fill=[255 * value for value in self.mean])
-        if self.flip and rng.random() < 0.5:
+            clip = rand_augment(clip, rng=self._rng, fill=[255 * value for value in transform.mean])
+        if transform.flip and self._rng.random() < 0.5:
             clip = clip.flip(-1)
-        return _normalize(clip, self.mean, self.std)
+        return clip.contiguous()
 
 
 def _as_clip(frames: np.ndarray) -> torch.Tensor:
@@ -90,11 +131,21 @@ def _as_clip(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
+def _as_frame(clip: torch.Tensor) -> np.ndarray:
+    """uint8 [1, 3, H, W] -> [H, W, 3]."""
+    return clip[0].permute(1, 2, 0).numpy()
+
+
+def _short_side(height: int, width: int, size: int) -> tuple[int, int]:
+    """Height and width of a picture after its short side has become `size`."""
+    if height <= width:
+        return size, round(size * width / height)
+    return round(size * height / width), size
+
+
 def _resize_short_side(clip: torch.Tensor, size: int) -> torch.Tensor:
     height, width = clip.shape[-2:]
-    if height <= width:
-        return _resize(clip, size, round(size * width / height))
-    return _resize(clip, round(size * height / width), size)
+    return _resize(clip, *_short_side(height, width, size))
 
 
 def _resize(clip: torch.Tensor, height: int, width: int) -> torch.Tensor:
@@ -116,10 +167,3 @@ def _random_area(height: int, width: int, *, rng: np.random.Generator) -> tuple[
     crop_height = min(height, max(1, round(width / _CROP_ASPECT[0])))
     crop_width = min(width, max(1, round(height * _CROP_ASPECT[1])))
     return (height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width
-
-
-def _normalize(clip: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """uint8 [..., 3, H, W] -> float32 (value / 255 - mean) / std, contiguous."""
-    shape = (3, 1, 1)
-    values = clip.contiguous().to(torch.float32).div_(255)
-    return values.sub_(torch.tensor(mean).view(shape)).div_(torch.tensor(std).view(shape))
