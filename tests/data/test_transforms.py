@@ -188,6 +188,14 @@ def test_frames_one_by_one_are_the_clip_to_the_last_bit(height: int, width: int)
     assert torch.equal(clip(one_by_one, crops=3), clip(frames, crops=3))
 
 
+def test_clips_one_after_another_are_cropped_as_each_alone() -> None:
+    frames = noise(48, 80, frames=6)
+    together = transforms.test_pixels(frames, size=32, crops=2, clips=3)
+    assert together.shape == (6, 2, 3, 32, 32)
+    alone = [transforms.test_pixels(frames[first : first + 2], size=32, crops=2) for first in (0, 2, 4)]
+    assert torch.equal(together, torch.cat(alone))
+
+
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_a_training_clip_is_resized_as_a_whole_to_the_last_bit(height: int, width: int) -> None:
     """Against the recipe written down plainly: draw, resize all frames, crop."""

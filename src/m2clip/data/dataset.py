@@ -159,11 +159,7 @@ class VideoDataset(Dataset[Item | BadFile]):
         )  # [V, T]
         # Decoded together: a frame that views share is decoded and resized once, and no two of full size are held at a time.
         frames = video.frames(chosen.flatten(), each=partial(shrunk, size=self.size))
-        clips = [
-            test_pixels(frames[v * self.frames :][: self.frames], size=self.size, crops=self.views_spatial)
-            for v in range(self.views_temporal)
-        ]
-        return torch.cat(clips)
+        return test_pixels(frames, size=self.size, crops=self.views_spatial, clips=self.views_temporal)
 
 
 def _frame_range(video: Video, sample: Sample) -> tuple[int, int]:

@@ -47,12 +47,20 @@ def test_clip(
     return PixelStatistics(tuple(mean), tuple(std)).normalize(test_pixels(frames, size=size, crops=crops))
 
 
-def test_pixels(frames: np.ndarray, *, size: int, crops: int = 1) -> torch.Tensor:  # noqa: PT028
-    """As `test_clip`, but pixels, uint8. Frames that `shrunk` has shrunk to `size` are taken as they are."""
-    clip = _resize_short_side(_as_clip(frames), size)
-    height, width = clip.shape[-2:]
+def test_pixels(frames: np.ndarray, *, size: int, crops: int = 1, clips: int = 1) -> torch.Tensor:  # noqa: PT028
+    """Frames of V clips one after another, uint8 [V * T, H, W, 3] -> pixels, uint8 [V * S, T, 3, size, size], a clip's crops together.
+
+    Cropped as by `test_clip`. Frames that `shrunk` has brought to `size` are taken as they are.
+    """
+    pixels = _resize_short_side(_as_clip(frames), size)
+    height, width = pixels.shape[-2:]
     corners = spatial_corners(height, width, size=size, crops=crops)
-    return torch.stack([clip[..., top : top + size, left : left + size] for top, left in corners])
+    views = [
+        clip[..., top : top + size, left : left + size]
+        for clip in pixels.unflatten(0, (clips, -1))
+        for top, left in corners
+    ]
+    return torch.stack(views)
 
 
 def shrunk(frame: np.ndarray, *, size: int) -> np.ndarray:
