@@ -13,7 +13,7 @@ PACKAGE = Path(m2clip.__file__).parent
 
 # A module may import what stands on its own line or above it.
 ORDER = (
-    ("m2clip", "errors", "freed_memory", "terminal", "cache_folder"),
+    ("m2clip", "errors", "freed_memory", "terminal", "cache_folder", "kept_files"),
     ("config.plain_yaml",),
     ("config.file",),
     ("config.model",),
@@ -21,7 +21,7 @@ ORDER = (
     ("data",),
     ("model",),
     ("builtin.weights",),  # reads the shipped tensors; the rest of builtin uses the whole package
-    ("checkpoint", "losses", "scoring", "report"),
+    ("checkpoint", "losses", "scoring", "kept_texts", "report"),
     ("protocol",),
     ("train", "evaluate", "recognizer"),
     ("protocol.run", "protocol.preview"),  # they measure; to read a protocol costs nothing

@@ -14,9 +14,10 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from m2clip.data.counted_pictures import CountedPictures
+from m2clip.data.kept_packets import packet_table
 from m2clip.data.keyed_pictures import KeyedPictures
 from m2clip.data.opening import VideoFile, naming_errors
-from m2clip.data.packets import UnexpectedFrameError, read_packets
+from m2clip.data.packets import UnexpectedFrameError
 from m2clip.data.upright import Upright
 from m2clip.errors import VideoError
 
@@ -31,7 +32,7 @@ class FileFrames:
         with naming_errors(name):
             self._file = VideoFile(source, name=name)
             try:
-                self._table = read_packets(self._file.container, self._file.stream)
+                self._table = packet_table(self._file)
                 self._promised = max(self._file.stream.frames or 0, self._table.packet_count)
                 self._damaged = self._table.damaged
                 self._pictures: KeyedPictures | CountedPictures
