@@ -1,4 +1,4 @@
-"""Shared fixtures: the folder beside the checkout, and threads that parallel test workers can share."""
+"""Shared fixtures: the folder beside the checkout, a cache of the tests' own, threads that parallel workers can share."""
 
 import os
 from pathlib import Path
@@ -21,6 +21,12 @@ def shared() -> Path:
     if os.environ.get("CI") == "true":
         raise RuntimeError(f"CI needs the data folder {SHARED}, which is absent")
     pytest.skip(f"needs the data folder {SHARED}, which is not here")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests, and the programs that they start, never see nor fill the cache of whoever runs them."""
+    os.environ["M2CLIP_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session", autouse=True)

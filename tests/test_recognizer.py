@@ -15,6 +15,7 @@ from m2clip.data.tokenizer import get_tokenizer
 from m2clip.data.transforms import test_clip as clip_of_frames
 from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError, VideoError
+from m2clip.kept_texts import kept_class_embeddings
 from m2clip.recognizer import Window, _shown_frames, _spans
 from tests.small_inputs import moving_square, tiny_model, write_video
 
@@ -151,16 +152,32 @@ def test_texts_are_encoded_once_for_many_videos(video: Path, monkeypatch: pytest
 
     def counting(*arguments: Any) -> torch.Tensor:
         calls.append(arguments)
-        return m2clip.scoring.class_embeddings(*arguments)
+        return kept_class_embeddings(*arguments)
 
-    monkeypatch.setattr(m2clip.recognizer, "class_embeddings", counting)
+    monkeypatch.setattr(m2clip.recognizer, "kept_class_embeddings", counting)
     recognizer = Recognizer(tiny_model())
     for _ in range(3):
         recognizer.classify(video, LABELS)
     recognizer.timeline(video, tuple(LABELS))
     assert len(calls) == 1
-    recognizer.classify(video, LABELS[:2])
+    for _ in range(2):  # several sets, in turn
+        recognizer.classify(video, LABELS[:2])
+        recognizer.classify(video, LABELS)
     assert len(calls) == 2
+    first = recognizer.prepare(LABELS)
+    for number in range(m2clip.recognizer.MOST_LABEL_SETS - 1):
+        recognizer.prepare([f"action {number}"])
+    assert recognizer.prepare(LABELS) is first  # used last of all: it stays for longest
+    for number in range(m2clip.recognizer.MOST_LABEL_SETS):
+        recognizer.prepare([f"event {number}"])
+    assert recognizer.prepare(LABELS) is not first
+    assert len(recognizer._prepared) == m2clip.recognizer.MOST_LABEL_SETS
+
+
+def test_the_same_names_and_texts_may_be_read_in_two_ways() -> None:
+    recognizer = Recognizer(trained_model(LABELS))
+    assert recognizer.prepare().reading == "ensemble"
+    assert recognizer.prepare({name: f"A video of {name}" for name in LABELS}).reading == "similarity"
 
 
 def test_embeddings_have_unit_norm_with_one_view_and_with_many(video: Path) -> None:

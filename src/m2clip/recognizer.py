@@ -20,13 +20,15 @@ from m2clip.data.sampling import frames_between, test_indices
 from m2clip.data.transforms import test_clip
 from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError
+from m2clip.kept_texts import kept_class_embeddings
 from m2clip.model.video_clip import VideoCLIP, VideoFeatures
-from m2clip.scoring import Prediction, Reading, class_embeddings, fuse_views, scores, top_predictions
+from m2clip.scoring import Prediction, Reading, fuse_views, scores, top_predictions
 
 Labels = Sequence[str] | Mapping[str, str | Sequence[str]]
 
 WINDOWS_PER_BATCH = 8
 SAME_TIME_SECONDS = 1e-6
+MOST_LABEL_SETS = 16
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Window:
 
 
 class Recognizer:
-    """Recognises actions with a model that stays loaded; class texts are encoded once for a set of labels.
+    """Recognises actions with a model that stays loaded; the texts of a set of labels are encoded once (`kept_texts`).
 
     `model`: a model, the path or hub id ("hf-hub:owner/name") of a checkpoint, or the name of a backbone: "builtin" (it
     knows coloured shapes, not the world), or "ViT-B-16" and the like with OpenAI's weights and fresh adapters. `weights`:
@@ -106,7 +108,7 @@ class Recognizer:
         self.frames = model.info.frames if frames is None else frames
         self.views_temporal, self.views_spatial = views_temporal, views_spatial
         self._texts = texts
-        self._prepared: tuple[object, Classes] | None = None
+        self._prepared: dict[object, Classes] = {}  # the set used last stands last
 
     def classify(self, video: Any, labels: Labels | None = None, top: int = 5) -> list[Prediction]:
         """The `top` most probable labels of a video, best first.
@@ -164,7 +166,7 @@ class Recognizer:
         return found
 
     def prepare(self, labels: Labels | None = None) -> Classes:
-        """Check labels and encode their texts; the last set is kept, so that many videos cost it once."""
+        """Check labels and encode their texts; the last few sets are kept, so that many videos cost each of them once."""
         names, own_texts = self._named(labels)
         info = self.model.info
         columns: tuple[int, ...] | None = None
@@ -180,11 +182,15 @@ class Recognizer:
             texts = self._texts.texts(names)
         else:
             texts = class_texts(names, template=info.template, more_templates=info.more_templates)
-        key = (names, texts, self.model.strength)
-        if self._prepared is None or self._prepared[0] != key:
+        key = (names, texts, columns, self.model.strength)
+        classes = self._prepared.pop(key, None)
+        if classes is None:
             reading: Reading = "similarity" if columns is None else "ensemble"
-            self._prepared = key, Classes(names, texts, reading, class_embeddings(self.model, texts), columns)
-        return self._prepared[1]
+            classes = Classes(names, texts, reading, kept_class_embeddings(self.model, texts), columns)
+        self._prepared[key] = classes
+        if len(self._prepared) > MOST_LABEL_SETS:
+            del self._prepared[next(iter(self._prepared))]
+        return classes
 
     def _named(self, labels: Labels | None) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...] | None]:
         """The names, and the texts where the caller gave them."""

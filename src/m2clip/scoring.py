@@ -59,19 +59,30 @@ class Scores:
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
-@torch.inference_mode()
 def class_embeddings(model: "VideoCLIP", texts: Sequence[Sequence[str]]) -> Tensor:
     """K classes with one or more texts each -> float32 [K, D] of unit norm, on the model's device.
 
     A class is the mean of the unit embeddings of its texts, brought back to unit norm. The model is read in evaluation
     mode. Call it once for a set of classes and keep the result: it does not depend on the videos.
     """
+    return embed_classes(model, class_tokens(model, texts), [len(of_class) for of_class in texts])
+
+
+def class_tokens(model: "VideoCLIP", texts: Sequence[Sequence[str]]) -> Tensor:
+    """The texts of all classes as the model's text tower reads them: int64 [all texts, L], class after class, on the CPU.
+
+    Raises ConfigError where there is no class, or a class without a text.
+    """
     if not texts or any(len(of_class) == 0 for of_class in texts):
         raise ConfigError("every class needs at least one text; name at least one class")
     flat = [text for of_class in texts for text in of_class]
     # Attention is causal: cutting the padding behind the longest text changes nothing but the time it takes.
-    context_length = model.text_length
-    tokens = get_tokenizer()(flat, context_length=context_length, pad_to_longest=True)  # [all texts, L]
+    return get_tokenizer()(flat, context_length=model.text_length, pad_to_longest=True)
+
+
+@torch.inference_mode()
+def embed_classes(model: "VideoCLIP", tokens: Tensor, counts: Sequence[int]) -> Tensor:
+    """What `class_embeddings` gives, from the tokens of all texts and how many of them each class has."""
     device = next(model.parameters()).device
     training = model.training
     model.eval()
@@ -79,7 +90,7 @@ def class_embeddings(model: "VideoCLIP", texts: Sequence[Sequence[str]]) -> Tens
         batches = [model.encode_text(part.to(device)).embedding for part in tokens.split(TEXTS_PER_BATCH)]
     finally:
         model.train(training)
-    return mean_of_texts(torch.cat(batches), [len(of_class) for of_class in texts])
+    return mean_of_texts(torch.cat(batches), counts)
 
 
 def mean_of_texts(embeddings: Tensor, counts: Sequence[int]) -> Tensor:

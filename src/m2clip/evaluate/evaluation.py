@@ -23,12 +23,13 @@ from m2clip.data.manifest import Manifest, Sample
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.evaluate.masked_words import MaskedWordTest
 from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
+from m2clip.kept_texts import kept_class_embeddings
 from m2clip.losses import SIMILARITY_SCALE
 from m2clip.model.info import ModelInfo
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
-from m2clip.scoring import Reading, class_embeddings
+from m2clip.scoring import Reading
 
 FORMAT_VERSION = 1
 
@@ -135,7 +136,7 @@ def evaluate(
     words = _word_test(model, manifest) if masked_words and protocol == "supervised" else None
     run = ScoringPass(
         dataset,
-        class_embeddings(model, classes.texts),
+        kept_class_embeddings(model, classes.texts),
         head_columns=classes.head_columns,
         per_view=per_view,
         words=words,

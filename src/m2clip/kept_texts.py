@@ -1,0 +1,126 @@
+"""Class embeddings that are kept on disk: the texts of a set of labels are encoded once a model, not once a process.
+
+A file is found by a hash of everything that its numbers follow from, so it is never out of date, and whatever is wrong with one,
+the numbers are computed. The folder may be deleted at any time.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialized
+from torch import Tensor
+
+from m2clip import __version__
+from m2clip.cache_folder import cache_folder
+from m2clip.errors import CheckpointError
+from m2clip.model.saving import replace_file
+from m2clip.model.video_clip import VideoCLIP
+from m2clip.scoring import class_tokens, embed_classes
+
+MOST_FILES = 64
+
+_FORMAT_VERSION = 1
+_PRODUCTS_A_BYTE = 50
+"""How many products of the text tower must be saved for each byte that is hashed, by one thread. Measured: hashing the 254 MB of
+ViT-B/16's text side takes 0.3 s; in that time one thread does about 15 products a byte, the texts of a dozen classes."""
+
+
+def kept_class_embeddings(model: VideoCLIP, texts: Sequence[Sequence[str]]) -> Tensor:
+    """What `scoring.class_embeddings` gives, to the last bit, from the disk where they were computed before.
+
+    Only on a CPU and for so many texts that looking is much faster than encoding; never for a model in training mode or under
+    autocast. Files lie in the folder `texts` of the cache folder; the `MOST_FILES` used last stay.
+    """
+    tokens, counts = class_tokens(model, texts), [len(of_class) for of_class in texts]
+    path = None
+    if _worth_keeping(model, tokens):
+        with suppress(OSError):  # no folder can be named: nothing is kept
+            path = cache_folder() / "texts" / f"{_key(model, tokens, counts)}.safetensors"
+    kept = None if path is None else _read(path, classes=len(counts))
+    if kept is not None:
+        return kept
+    embeddings = embed_classes(model, tokens, counts)
+    if path is not None:
+        _write(path, embeddings)
+    return embeddings
+
+
+def _worth_keeping(model: VideoCLIP, tokens: Tensor) -> bool:
+    if model.training or torch.is_autocast_enabled("cpu") or next(model.parameters()).device.type != "cpu":
+        return False
+    products = tokens.numel() * sum(weight.numel() for weight in model.clip.text.blocks.parameters())
+    hashed = sum(tensor.nbytes for _, tensor in _text_side(model))
+    return products > _PRODUCTS_A_BYTE * torch.get_num_threads() * hashed
+
+
+def _text_side(model: VideoCLIP) -> Iterator[tuple[str, Tensor]]:
+    """All tensors but those that only read pictures. A method's new text parameters are among them without being named."""
+    pictures = {id(tensor) for part in (*model.image_towers(), *model.block_adapters()) for tensor in _tensors(part)}
+    if model.visual_head is not None:
+        pictures |= {id(tensor) for tensor in _tensors(model.visual_head)}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in pictures:
+            yield name, tensor
+
+
+def _tensors(part: torch.nn.Module) -> Iterator[Tensor]:
+    yield from part.parameters()
+    yield from part.buffers()
+
+
+def _key(model: VideoCLIP, tokens: Tensor, counts: Sequence[int]) -> str:
+    """SHA-256 of all that the embeddings follow from, their rounding included."""
+    info = model.info
+    settings = {
+        "format": _FORMAT_VERSION,
+        "m2clip": __version__,
+        "torch": torch.__version__,
+        # These choose the kernels, and with them the last bits.
+        "machine": [torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()],
+        "model": [info.method, info.sizes.model_dump(), info.layout.model_dump(), info.rival.model_dump()],
+        "strength": model.strength,
+        "counts": list(counts),
+    }
+    digest = hashlib.sha256(json.dumps(settings).encode())
+    for name, tensor in (*_text_side(model), ("tokens", tokens)):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _bytes(tensor: Tensor) -> memoryview:
+    return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data
+
+
+def _checksum(path: Path, embeddings: Tensor) -> str:
+    """SHA-256 of the numbers and of the name that they are kept by."""
+    return hashlib.sha256(path.name.encode() + bytes(_bytes(embeddings))).hexdigest()
+
+
+def _read(path: Path, *, classes: int) -> Tensor | None:
+    """The embeddings in a file; None where it is absent or anything is wrong with it."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            embeddings = file.get_tensor("embeddings").clone()
+            expected = (file.metadata() or {}).get("sha256")
+        os.utime(path)  # the ones used last stay
+    except (OSError, SafetensorError, ValueError):
+        return None
+    fits = embeddings.dtype == torch.float32 and embeddings.ndim == 2 and len(embeddings) == classes
+    return embeddings if fits and _checksum(path, embeddings) == expected else None
+
+
+def _write(path: Path, embeddings: Tensor) -> None:
+    """Keep the embeddings, if the disk lets us."""
+    content = serialized({"embeddings": embeddings}, {"sha256": _checksum(path, embeddings)})
+    with suppress(CheckpointError, OSError):
+        replace_file(path, content)
+        by_use = sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+        for file in by_use[:-MOST_FILES]:
+            file.unlink()
