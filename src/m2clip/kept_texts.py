@@ -6,25 +6,20 @@ the numbers are computed. The folder may be deleted at any time.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load
 from safetensors.torch import save as serialized
 from torch import Tensor
 
 from m2clip import __version__
-from m2clip.cache_folder import cache_folder
-from m2clip.errors import CheckpointError
-from m2clip.model.saving import replace_file
+from m2clip.kept_files import KeptFiles
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.scoring import class_tokens, embed_classes
 
-MOST_FILES = 64
-
+_FILES = KeptFiles("texts", most_bytes=64 << 20)  # 80 sets of 400 classes
 _FORMAT_VERSION = 1
 _PRODUCTS_A_BYTE = 50
 """How many products of the text tower must be saved for each byte that is hashed, by one thread. Measured: hashing the 254 MB of
@@ -35,19 +30,17 @@ def kept_class_embeddings(model: VideoCLIP, texts: Sequence[Sequence[str]]) -> T
     """What `scoring.class_embeddings` gives, to the last bit, from the disk where they were computed before.
 
     Only on a CPU and for so many texts that looking is much faster than encoding; never for a model in training mode or under
-    autocast. Files lie in the folder `texts` of the cache folder; the `MOST_FILES` used last stay.
+    autocast.
     """
     tokens, counts = class_tokens(model, texts), [len(of_class) for of_class in texts]
-    path = None
-    if _worth_keeping(model, tokens):
-        with suppress(OSError):  # no folder can be named: nothing is kept
-            path = cache_folder() / "texts" / f"{_key(model, tokens, counts)}.safetensors"
-    kept = None if path is None else _read(path, classes=len(counts))
-    if kept is not None:
-        return kept
-    embeddings = embed_classes(model, tokens, counts)
-    if path is not None:
-        _write(path, embeddings)
+    if not _worth_keeping(model, tokens):
+        return embed_classes(model, tokens, counts)
+    key = _key(model, tokens, counts)
+    content = _FILES.get(key)
+    embeddings = None if content is None else _read(content, classes=len(counts))
+    if embeddings is None:
+        embeddings = embed_classes(model, tokens, counts)
+        _FILES.put(key, serialized({"embeddings": embeddings}))
     return embeddings
 
 
@@ -98,29 +91,12 @@ def _bytes(tensor: Tensor) -> memoryview:
     return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data
 
 
-def _checksum(path: Path, embeddings: Tensor) -> str:
-    """SHA-256 of the numbers and of the name that they are kept by."""
-    return hashlib.sha256(path.name.encode() + bytes(_bytes(embeddings))).hexdigest()
-
-
-def _read(path: Path, *, classes: int) -> Tensor | None:
-    """The embeddings in a file; None where it is absent or anything is wrong with it."""
+def _read(content: bytes, *, classes: int) -> Tensor | None:
+    """The embeddings in a file; None where it holds something else."""
     try:
-        with safe_open(str(path), framework="pt") as file:
-            embeddings = file.get_tensor("embeddings").clone()
-            expected = (file.metadata() or {}).get("sha256")
-        os.utime(path)  # the ones used last stay
-    except (OSError, SafetensorError, ValueError):
+        embeddings = load(content).get("embeddings")
+    except SafetensorError:
         return None
-    fits = embeddings.dtype == torch.float32 and embeddings.ndim == 2 and len(embeddings) == classes
-    return embeddings if fits and _checksum(path, embeddings) == expected else None
-
-
-def _write(path: Path, embeddings: Tensor) -> None:
-    """Keep the embeddings, if the disk lets us."""
-    content = serialized({"embeddings": embeddings}, {"sha256": _checksum(path, embeddings)})
-    with suppress(CheckpointError, OSError):
-        replace_file(path, content)
-        by_use = sorted(path.parent.iterdir(), key=lambda file: file.stat().st_mtime_ns)
-        for file in by_use[:-MOST_FILES]:
-            file.unlink()
+    if embeddings is None or embeddings.dtype != torch.float32 or embeddings.ndim != 2:
+        return None
+    return embeddings if len(embeddings) == classes else None
