@@ -12,6 +12,7 @@ from torch import Tensor
 from m2clip.config import METHOD_TERMS, RunConfig
 from m2clip.data.dataset import Batch
 from m2clip.data.manifest import ClassTable, read_manifest
+from m2clip.model.towers import PreparedTexts
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.train import train
 from m2clip.train.log import read_log
@@ -139,7 +140,7 @@ class Asked(torch.nn.Module):
         self.video, self.text, self.words = video, text, words
         self.masked: Tensor | None = None
 
-    def forward(self, clips: Tensor, class_tokens: Tensor | None, masked_tokens: Tensor | None) -> Any:
+    def forward(self, clips: Tensor, class_texts: PreparedTexts | None, masked_tokens: Tensor | None) -> Any:
         self.masked = masked_tokens
         logits = None if masked_tokens is None else torch.zeros(*masked_tokens.shape, self.words)
         return self.video, None, self.text, logits

@@ -104,8 +104,8 @@ def test_only_adapters_and_heads_are_trained() -> None:
     assert {name for name, p in model.named_parameters() if p.requires_grad} == trained
     assert not any(name.startswith(("clip.", "masked_block.")) for name in trained)
     model.train()
-    out = model(torch.randn(2, 3, 3, 32, 32), TOKENS, TOKENS)
-    loss = out.video.embedding.sum() + out.video.visual_logits.sum() + out.text.embedding.sum() + out.mlm_logits.sum()
+    out = model(torch.randn(2, 3, 3, 32, 32), model.prepare_texts(TOKENS), TOKENS)
+    loss = out.video.embedding.sum() + out.video.visual_logits.sum() + out.class_embeddings.sum() + out.mlm_logits.sum()
     loss.backward()
     assert all(p.grad is None for name, p in model.named_parameters() if name not in trained)
     assert all(p.grad is not None for name, p in model.named_parameters() if name in trained)

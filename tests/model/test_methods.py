@@ -44,9 +44,9 @@ def total_loss(model: VideoCLIP) -> torch.Tensor:
     """Every term that the method has, equally weighted."""
     labels = torch.tensor([0, 1])
     masked = TOKENS if "mlm" in METHOD_TERMS[model.info.method] else None
-    out = model(clips(), TOKENS, masked)
-    total = losses.contrastive(out.video.embedding, out.text.embedding, labels, logit_scale=model.logit_scale)
-    total = total + losses.cross_modal(out.video.embedding, out.text.embedding, labels)
+    out = model(clips(), model.prepare_texts(TOKENS), masked)
+    total = losses.contrastive(out.video.embedding, out.class_embeddings, labels, logit_scale=model.logit_scale)
+    total = total + losses.cross_modal(out.video.embedding, out.class_embeddings, labels)
     if out.video.visual_logits is not None:
         total = total + losses.visual(out.video.visual_logits, labels)
     if out.mlm_logits is not None:
@@ -268,3 +268,50 @@ def test_the_page_counts_every_method_and_names_its_terms() -> None:
     for method, terms in METHOD_TERMS.items():
         row = next(line for line in page.splitlines() if line.startswith(f"| `{method}` |"))
         assert row.split(" | ")[3] == (", ".join(terms) or "none")
+
+
+@pytest.mark.parametrize("method", [*ALL, "adapters in all text blocks", "no text adapter"])
+def test_prepared_texts_are_finished_to_the_embeddings_of_the_whole_tower(method: str) -> None:
+    layers = {"adapters in all text blocks": 2, "no text adapter": 0}.get(method)
+    model = model_of("m2clip", text_adapter_layers=layers) if layers is not None else model_of(method)
+    tokens = torch.cat([TOKENS, TOKENS.flip(0)]).repeat(50, 1)  # more than go through the tower at once
+    trained = list(model.trained_parameters().values())
+    prepared = model.prepare_texts(tokens)
+    assert not prepared.hidden.requires_grad
+    ours, plain = model.finish_texts(prepared), model.encode_text(tokens).embedding
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
+    if not plain.requires_grad:
+        assert not ours.requires_grad
+        return
+    weight = torch.randn_like(plain)
+    for a, b in zip(
+        torch.autograd.grad((ours * weight).sum(), trained, allow_unused=True),
+        torch.autograd.grad((plain * weight).sum(), trained, allow_unused=True),
+        strict=True,
+    ):
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4 * float(b.abs().max()))
+
+
+def test_only_end_tokens_go_on_behind_the_last_attention() -> None:
+    assert model_of("m2clip").prepare_texts(TOKENS).hidden.shape[1] == 1
+    assert model_of("m2clip", text_adapter_layers=2).prepare_texts(TOKENS).hidden.shape[1] == TOKENS.shape[1]
+    assert model_of("aim").prepare_texts(TOKENS).hidden.ndim == 2
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_recomputed_blocks_give_the_same_gradients_and_keep_less(method: str) -> None:
+    kept: dict[bool, int] = {}
+    gradients: dict[bool, list[torch.Tensor | None]] = {}
+    for recompute in (False, True):
+        model = model_of(method)
+        model.recompute_blocks = recompute
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, sizes=sizes: sizes.append(x.numel()) or x, lambda x: x):
+            loss = total_loss(model)
+        loss.backward()
+        kept[recompute], gradients[recompute] = sum(sizes), [p.grad for p in model.trained_parameters().values()]
+    for without, with_ in zip(gradients[False], gradients[True], strict=True):
+        assert without is None if with_ is None else torch.equal(without, with_)
+    assert kept[True] < kept[False] if method in VIDEO_IS_ADAPTED else kept[True] == kept[False]

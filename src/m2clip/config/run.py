@@ -44,11 +44,28 @@ class DataConfig(Settings):
     """Processes that decode videos, for each training process; 0: in the training process itself."""
     on_bad_file: Literal["skip", "stop"] = "skip"
     """What an unreadable video does: named, counted and skipped, or the end of the run."""
+    cache: str | None = None
+    """Folder that keeps the decoded frames of training videos, for many epochs on a machine with few cores; none: videos are
+    decoded for each clip."""
+    cache_gib: Annotated[float, Field(gt=0)] = 20.0
+    """How large `cache` may grow, in GiB; videos that do not fit are decoded for each clip."""
+    shrink_cache_to: PositiveInt | None = None
+    """Pixels that the short side of cached frames is shrunk to, at least 1.15 times the model's image size; none: frames are
+    cached as they are, so that the cache changes no clip."""
 
     @property
     def flips(self) -> bool:
         """Whether training clips are mirrored, after the recipe's default."""
         return self.recipe == "kinetics" if self.flip is None else self.flip
+
+    @model_validator(mode="after")
+    def _cache_is_there(self) -> Self:
+        for name in sorted({"cache_gib", "shrink_cache_to"} & self.model_fields_set):
+            need(
+                self.cache is not None or getattr(self, name) == type(self).model_fields[name].default,
+                f"{name} is set, but there is no cache; set cache to a folder, or leave it out",
+            )
+        return self
 
 
 class LossConfig(Settings):
@@ -109,6 +126,9 @@ class TrainConfig(Settings):
     """The one source of randomness: initial weights, order, sampling, augmentation, masking, dropout."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Arithmetic of the forward and backward pass; trained tensors are float32 in any case."""
+    recompute: bool = False
+    """Whether the image blocks run again on the way back instead of keeping what they computed: about a third more time for a
+    fraction of the memory."""
     class_text: Literal["first", "mean"] = "first"
     """What stands for a class in the loss: its name in the template (first), or the mean over all its texts, as in evaluation;
     the mean encodes every text of every class at each step."""

@@ -279,11 +279,14 @@ class TextTower(nn.Module):
             )
         return self.token_embedding(tokens) + self.positional_embedding[: tokens.shape[1]]
 
+    def end_tokens(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """Hidden states [K, L, C] -> those of each row's end token [K, C]."""
+        return hidden[torch.arange(len(tokens), device=tokens.device), tokens.argmax(dim=-1)]
+
     def read(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """Hidden states [K, L, C] after the last block -> embeddings [K, D] at each row's end token, not normalised."""
-        rows = torch.arange(len(tokens), device=tokens.device)
         # LayerNorm acts on each token alone, so it is only applied to the one that is read.
-        return self.ln_final(hidden[rows, tokens.argmax(dim=-1)]) @ self.projection
+        return self.ln_final(self.end_tokens(hidden, tokens)) @ self.projection
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids [K, L] -> embeddings [K, D], not normalised."""

@@ -8,7 +8,15 @@ from m2clip.model.adapters import OutputTemporalAdapter, TEDAdapter, TextAdapter
 from m2clip.model.clip import CLIP, Block
 from m2clip.model.heads import MaskedWordModel
 from m2clip.model.info import ModelInfo
-from m2clip.model.towers import TextAdapters, VisionAdapters, encode_frames, encode_words
+from m2clip.model.towers import (
+    PreparedTexts,
+    TextAdapters,
+    VisionAdapters,
+    encode_frames,
+    encode_words,
+    finish_words,
+    prepare_words,
+)
 from m2clip.model.video_clip import VideoCLIP
 
 
@@ -57,6 +65,14 @@ class M2CLIP(VideoCLIP):
     def encode_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids [K, L] -> embeddings [K, D] and hidden states [K, L, C] after the last block."""
         return encode_words(self.clip.text, self.text_adapters, tokens)
+
+    def prepare_texts(self, tokens: Tensor) -> PreparedTexts:
+        """Token ids [K, L] -> what stands in front of the first text adapter."""
+        return prepare_words(self.clip.text, self.text_adapters, tokens)
+
+    def finish_texts(self, prepared: PreparedTexts) -> Tensor:
+        """What `prepare_texts` gave -> embeddings [K, D]."""
+        return finish_words(self.clip.text, self.text_adapters, prepared)
 
     def mlm_logits(self, hidden: Tensor, frames: Tensor) -> Tensor:
         """Word logits [B, L, W] from the masked texts' hidden states [B, L, C] and their videos' frame embeddings [B, T, D].

@@ -1,7 +1,7 @@
 """CLIP's towers with adapters between the halves of their blocks: frames and texts -> features (SPEC: vision tower, text tower)."""
 
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,52 @@ def encode_frames(
     if adapters.output_temporal is not None:
         embeddings = adapters.output_temporal(embeddings)
     return embeddings, class_tokens.unflatten(0, (batch, frames))
+
+
+class PreparedTexts(NamedTuple):
+    """K texts as far as nothing trained touches them, to be finished as often as the trained part changes."""
+
+    hidden: Tensor
+    """[K, L, C]; [K, 1, C] where only the end tokens go on; [K, D] where nothing is trained; [K, L] where the first layer is."""
+    tokens: Tensor
+    """[K, L]: token ids."""
+
+
+def prepare_words(tower: TextTower, adapters: TextAdapters, tokens: Tensor) -> PreparedTexts:
+    """Token ids [K, L] -> their hidden states in front of the first adapter. `finish_words` goes on.
+
+    The attention of a block stands in front of its adapter. Behind the last attention tokens do not meet any more, so there only
+    the end tokens go on.
+    """
+    with torch.no_grad():
+        return PreparedTexts(torch.cat([_frozen(tower, adapters, part) for part in tokens.split(128)]), tokens)
+
+
+def _frozen(tower: TextTower, adapters: TextAdapters, tokens: Tensor) -> Tensor:
+    x = tower.embed(tokens)
+    for layer, block in enumerate(cast(Iterable[Block], tower.blocks)):
+        x = block.attend(x)
+        if str(layer) in adapters.pre_mlp:
+            return tower.end_tokens(x, tokens)[:, None] if layer == len(tower.blocks) - 1 else x
+        x = block.feed_forward(x)
+    return tower.read(x, tokens)
+
+
+def finish_words(tower: TextTower, adapters: TextAdapters, prepared: PreparedTexts) -> Tensor:
+    """What `prepare_words` gave -> embeddings [K, D], those that `encode_words` gives."""
+    x, tokens = prepared
+    if x.ndim == 2:
+        return x
+    if x.shape[1] == 1:
+        tokens = tokens.new_zeros(len(tokens), 1)  # the one token of a row is its end
+    first = min(map(int, adapters.pre_mlp))
+    for layer, block in enumerate(cast(Iterable[Block], tower.blocks)):
+        if layer >= first:
+            x = x if layer == first else block.attend(x)
+            if str(layer) in adapters.pre_mlp:
+                x = adapters.pre_mlp[str(layer)](x)
+            x = block.feed_forward(x)
+    return tower.read(x, tokens)
 
 
 def encode_words(tower: TextTower, adapters: TextAdapters, tokens: Tensor) -> tuple[Tensor, Tensor]:

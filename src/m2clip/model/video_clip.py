@@ -17,7 +17,15 @@ from m2clip.model.clip import CLIP, Block, VisionTower
 from m2clip.model.heads import VisualHead
 from m2clip.model.info import ModelInfo
 from m2clip.model.saving import replace_file
-from m2clip.model.towers import NO_TEXT_ADAPTERS, NO_VISION_ADAPTERS, encode_frames, encode_words
+from m2clip.model.towers import (
+    NO_TEXT_ADAPTERS,
+    NO_VISION_ADAPTERS,
+    PreparedTexts,
+    encode_frames,
+    encode_words,
+    finish_words,
+    prepare_words,
+)
 
 FORMAT_VERSION = 2
 LARGEST_TENSOR_BYTES = 12 * 2**20
@@ -66,8 +74,10 @@ class Outputs:
     """What one training step needs; parts that were not asked for are None."""
 
     video: VideoFeatures
-    text: TextFeatures | None
+    class_embeddings: Tensor | None
+    """[K, D], not normalised."""
     mlm_logits: Tensor | None
+    """[B, L, W]."""
 
 
 def checkpoint_header(info: ModelInfo) -> dict[str, str]:
@@ -133,7 +143,7 @@ class VideoCLIP(nn.Module):
 
     def encode_frames(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] -> frame embeddings [B, T, D] and what the visual head reads of each frame [B, T, C]."""
-        return encode_frames(self.clip.visual, NO_VISION_ADAPTERS, clips, recompute=self.recompute_blocks)
+        return encode_frames(self.clip.visual, NO_VISION_ADAPTERS, clips)
 
     def encode_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids [K, L] -> embeddings [K, D] and hidden states [K, L, C] after the last block."""
@@ -186,16 +196,24 @@ class VideoCLIP(nn.Module):
         """Word logits of masked texts; ValueError for a method or a model without words to predict."""
         raise ValueError(f"the method {self.info.method} has no masked-word head")
 
+    def prepare_texts(self, tokens: Tensor) -> PreparedTexts:
+        """Token ids [K, L] -> what training needs of them again and again: all that no trained parameter changes, computed once."""
+        return prepare_words(self.clip.text, NO_TEXT_ADAPTERS, tokens)
+
+    def finish_texts(self, prepared: PreparedTexts) -> Tensor:
+        """What `prepare_texts` gave -> embeddings [K, D], not normalised, the same as `encode_text` gives."""
+        return finish_words(self.clip.text, NO_TEXT_ADAPTERS, prepared)
+
     def forward(
-        self, clips: Tensor, class_tokens: Tensor | None = None, masked_tokens: Tensor | None = None
+        self, clips: Tensor, class_texts: PreparedTexts | None = None, masked_tokens: Tensor | None = None
     ) -> Outputs:
-        """One call for a training step: clips [B, T, 3, H, W], class texts [K, L] and, for MLM, one masked text a clip [B, L]."""
+        """One call for a training step: clips [B, T, 3, H, W], all class texts and, for MLM, one masked text a clip [B, L]."""
         video = self.encode_video(clips)
-        text = None if class_tokens is None else self.encode_text(class_tokens)
+        classes = None if class_texts is None else self.finish_texts(class_texts)
         logits = None
         if masked_tokens is not None:
             logits = self.mlm_logits(self.encode_text(masked_tokens).hidden, video.frames)
-        return Outputs(video=video, text=text, mlm_logits=logits)
+        return Outputs(video=video, class_embeddings=classes, mlm_logits=logits)
 
     def image_towers(self) -> Iterable[VisionTower]:
         """The image towers that may be run."""

@@ -34,6 +34,7 @@ from m2clip.train.preparation import (
     hashes,
     read_data,
     read_state,
+    ready_to_train,
     restore,
     seed_everything,
     start_fabric,
@@ -74,6 +75,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     model = build_model(config, training)
     if state is not None:
         restore(model, state, training=training, path=out / STATE)
+    ready_to_train(model, config=config)
     dataset = VideoDataset(
         training,
         frames=config.data.frames,

@@ -17,6 +17,7 @@ from m2clip.config import RunConfig
 from m2clip.data.dataset import Batch
 from m2clip.data.prompts import NOT_A_TARGET, MaskedTexts, Masker
 from m2clip.data.tokenizer import get_tokenizer
+from m2clip.model.towers import PreparedTexts
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.scoring import mean_of_texts
 
@@ -37,19 +38,18 @@ class Step(nn.Module):
         self.model = model
 
     def forward(
-        self, clips: Tensor, class_tokens: Tensor | None, masked_tokens: Tensor | None
+        self, clips: Tensor, class_texts: PreparedTexts | None, masked_tokens: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """Video embeddings [B, D], visual logits [B, K], class text embeddings [K, D], masked-word logits [B, L, W]."""
-        out = self.model(clips, class_tokens, masked_tokens)
-        text = None if out.text is None else out.text.embedding
-        return out.video.embedding, out.video.visual_logits, text, out.mlm_logits
+        out = self.model(clips, class_texts, masked_tokens)
+        return out.video.embedding, out.video.visual_logits, out.class_embeddings, out.mlm_logits
 
 
 class Objective:
     """The weighted loss terms of a batch.
 
-    All class texts are encoded once a step; the texts of the batch are rows of these, which is exact and saves work.
-    `largest` is the most videos that one process can have in a batch.
+    Of the class texts only what a trained parameter can change is computed at each step; the texts of the batch are rows of
+    these. `largest` is the most videos that one process can have in a batch.
     """
 
     def __init__(self, model: VideoCLIP, *, config: RunConfig, largest: int, device: torch.device) -> None:
@@ -59,6 +59,7 @@ class Objective:
         self._weights = config.loss_weights
         tokenizer = get_tokenizer()
         self._class_tokens: Tensor | None = None
+        self._class_texts: PreparedTexts | None = None  # made of the tokens in the first step
         self._texts_a_class: list[int] | None = None  # None: one
         if self._weights["contrastive"] > 0 or self._weights["cross_modal"] > 0:
             read = self._texts
@@ -85,26 +86,24 @@ class Objective:
         # A process without a readable video still takes part, with a black clip that has no weight.
         clips = clips if count else clips.new_zeros(1, *clips.shape[1:])
         masked = self._mask(batch, epoch) if self._masker else None
+        if self._class_tokens is not None and self._class_texts is None:
+            with fabric.autocast():
+                self._class_texts = self._model.prepare_texts(self._class_tokens)
         embedding, visual_logits, text, word_logits = module(
-            clips, self._class_tokens, None if masked is None else masked.tokens.to(self._device)
+            clips, self._class_texts, None if masked is None else masked.tokens.to(self._device)
         )
         if text is not None and self._texts_a_class is not None:
             text = mean_of_texts(text, self._texts_a_class)
         labels = batch.labels.to(self._device)
-        everyone = gathered(fabric, F.pad(labels, (0, self._largest - count), value=NOBODY)).flatten()  # [W * largest]
-        there = everyone != NOBODY
-        total = int(there.sum())
+        videos, owners, total = self._everyone(fabric, embedding[:count], labels)
         nothing = 0.0 * embedding.sum()  # keeps the graph, and so the exchange of gradients, where a term has no sample
         share = fabric.world_size * count / max(total, 1)
 
         terms: dict[str, Tensor | None] = {}
         if self._weights["contrastive"] > 0 and text is not None:
-            own = F.pad(embedding[:count], (0, 0, 0, self._largest - count))
-            videos = gathered(fabric, own, sync_grads=True).flatten(0, 1)[there]
+            scale = self._model.logit_scale
             terms["contrastive"] = (
-                losses.contrastive(videos, text[everyone[there]], everyone[there], logit_scale=self._model.logit_scale)
-                if total
-                else nothing
+                losses.contrastive(videos, text[owners], owners, logit_scale=scale) if total else nothing
             )
         if self._weights["cross_modal"] > 0 and text is not None:
             double = self._config.double_softmax
@@ -120,6 +119,18 @@ class Objective:
             words = losses.mlm(word_logits, targets) if count else nothing
             terms["mlm"] = words * (fabric.world_size * hidden_words / everywhere)
         return losses.combine(terms, self._weights)
+
+    def _everyone(self, fabric: "Fabric", embedding: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int]:
+        """The embeddings and labels of the global batch, and how many there are. One process asks its device nothing for this."""
+        if fabric.world_size == 1:
+            return embedding, labels, len(labels)
+        empty = self._largest - len(labels)
+        owners = gathered(fabric, F.pad(labels, (0, empty), value=NOBODY)).flatten()  # [W * largest]
+        there = owners != NOBODY
+        videos = embedding
+        if self._weights["contrastive"] > 0:
+            videos = gathered(fabric, F.pad(embedding, (0, 0, 0, empty)), sync_grads=True).flatten(0, 1)[there]
+        return videos, owners[there], int(there.sum())
 
     def _mask(self, batch: Batch, epoch: int) -> MaskedTexts:
         """Masks that depend on the sample and the epoch, not on who else is in the batch."""

@@ -19,6 +19,7 @@ from m2clip.config import METHOD_TERMS, RunConfig
 from m2clip.data.descriptions import read_text_source
 from m2clip.data.manifest import ClassTable, Manifest, check_splits, read_manifest
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
+from m2clip.model.precision import Precision, lower_frozen, native_bf16
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.train.state import TrainingState
 
@@ -38,11 +39,11 @@ _FREE_SETTINGS = (
         "data.workers",
         "data.on_bad_file",
     ),
-    *("model.weights", "train.stop_after_epoch", "eval."),
+    *("model.weights", "train.stop_after_epoch", "train.recompute", "eval."),
 )
 
 
-def start_fabric(precision: Literal["auto", "bf16", "fp32"]) -> "Fabric":
+def start_fabric(precision: Precision) -> "Fabric":
     """The processes of this run, as the launcher (torchrun, srun, or none) started them."""
     try:
         from lightning.fabric import Fabric
@@ -83,19 +84,21 @@ def _processes(environment: "os._Environ[str] | dict[str, str]") -> tuple[int, i
     return 1, 1
 
 
-def _arithmetic(precision: Literal["auto", "bf16", "fp32"]) -> Literal["bf16-mixed", "32-true"]:
-    """auto is bfloat16 where the hardware multiplies it natively: GPUs from Ampere on, CPUs with AMX or AVX512-BF16.
+def _arithmetic(precision: Precision) -> Literal["bf16-mixed", "32-true"]:
+    """auto is bfloat16 where the hardware multiplies it natively.
 
     Measured on a core with AMX: even at the tiny CLIP's width a training step takes half of its time in float32.
     """
-    if precision == "auto":
-        if torch.cuda.is_available():
-            native = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            questions = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # not public, so they may be gone
-            native = any(getattr(torch.cpu, question, bool)() for question in questions)
-        precision = "bf16" if native else "fp32"
-    return "bf16-mixed" if precision == "bf16" else "32-true"
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return "bf16-mixed" if precision == "bf16" or (precision == "auto" and native_bf16(device)) else "32-true"
+
+
+def ready_to_train(model: VideoCLIP, *, config: RunConfig) -> None:
+    """Make a step fast and small: frozen weights in the precision of the run, blocks recomputed if that is wished."""
+    model.recompute_blocks = config.train.recompute
+    # Frozen weights that no file holds go into the checkpoint, so they stay as they are.
+    if _arithmetic(config.train.precision) == "bf16-mixed" and model.info.weights.source is not None:
+        lower_frozen(model)
 
 
 def seed_everything(*numbers: int) -> None:

@@ -71,9 +71,9 @@ def test_strengths_leave_both_sets_of_weights_as_they_are() -> None:
 def test_the_logit_scale_of_the_contrastive_loss_is_trained() -> None:
     model = tuned()
     assert model.logit_scale is model.tuned.logit_scale
-    out = model(clips(), TOKENS)
+    out = model(clips(), model.prepare_texts(TOKENS))
     losses.contrastive(
-        out.video.embedding, out.text.embedding, torch.tensor([0, 1]), logit_scale=model.logit_scale
+        out.video.embedding, out.class_embeddings, torch.tensor([0, 1]), logit_scale=model.logit_scale
     ).backward()
     for name, parameter in model.trained_parameters().items():
         assert parameter.grad is not None, name
