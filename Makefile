@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # xdist workers, each with one thread
 JOBS ?= 2
 
-.PHONY: demo test check setup clean
+.PHONY: demo test check bench setup clean
 
 # For work on m2clip itself: with linters, type checker and the references of the parity tests.
 setup: $(VENV)/.dev
@@ -28,6 +28,10 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# What docs/performance.md tells, measured on this machine; it should have nothing else to do.
+bench: setup
+	$(BIN)/python benchmarks/bench.py run
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

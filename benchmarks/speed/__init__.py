@@ -1,0 +1,1 @@
+"""What `benchmarks/bench.py` measures: one module a section, each with a function `measure`."""

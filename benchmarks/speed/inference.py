@@ -1,0 +1,104 @@
+"""Video inference against the frozen CLIP tower, against the plain form, and against the machine's matrix product."""
+
+from typing import Any
+
+import plain
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from speed.timing import Case, alternate
+from speed.workload import (
+    PRECISIONS,
+    Precision,
+    Workload,
+    build_model,
+    clip_tower,
+    clips,
+    inference_case,
+    our_video_case,
+)
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def measure(workload: Workload) -> dict[str, Any]:
+    """`encode_video` for one video and for a batch, in both precisions; frames per video as in training."""
+    tower = clip_tower(workload)
+    counted = arithmetic(workload)
+    seconds, ratios, values = {}, {}, {"gflop": counted}
+    for precision in PRECISIONS:
+        model, plainly = build_model(workload), build_model(workload)
+        for batch in (1, workload.batch):
+            videos = clips(workload, batch)
+            name = f"{precision}, batch {batch}"
+            cases: dict[str, Case] = {
+                "ours": our_video_case(model, videos, precision=precision),
+                "tower": inference_case(tower, videos.flatten(0, 1), precision=precision),
+                "product": mlp_product(workload, batch, precision),
+            }
+            if batch == 1:
+                cases["plain"] = inference_case(plain.encode_video, plainly, videos, precision=precision)
+            found = alternate(cases, rounds=workload.rounds)
+            seconds |= {f"{case}, {name}": value for case, value in found.document().items()}
+            ratios[f"ours / tower, {name}"] = found.ratio("ours", "tower")
+            if batch == 1:
+                ratios[f"ours / plain, {name}"] = found.ratio("ours", "plain")
+            # Rate of ours over the rate of the product: (their arithmetic / their seconds) each, median of the rounds.
+            work = batch * counted["ours"] / product_gflop(workload, batch)
+            values[f"share of torch.mm, {name}"] = work / found.ratio("ours", "product")
+    rates = {
+        f"torch.mm {rows}x{inner}x{outer}, {precision}": product_rate(rows, inner, outer, precision, workload.rounds)
+        for batch in (1, workload.batch)
+        for rows, inner, outer in layer_shapes(workload, batch)
+        for precision in PRECISIONS
+    }
+    for precision in PRECISIONS:
+        one, many = (seconds[f"ours, {precision}, batch {batch}"]["median"] for batch in (1, workload.batch))
+        ratios[f"a video in a batch of {workload.batch} / alone, {precision}"] = many / workload.batch / one
+    return {"seconds": seconds, "ratios": ratios, "values": values | {"gflop_per_second": rates}}
+
+
+def arithmetic(workload: Workload) -> dict[str, float]:
+    """GFLOP of one video (a multiply-add is two): what our model does, what the plain form does. Counted on shapes alone.
+
+    `ours` leaves out what the plain form computes and nobody reads, so shares of the machine's rate are not flattered by it.
+    """
+    with torch.device("meta"):
+        model = build_model(workload, classes=2)
+        videos = torch.empty(1, workload.frames, 3, workload.backbone.image_size, workload.backbone.image_size)
+    found = {}
+    for name, function in (("ours", model.encode_video), ("plain", lambda x: plain.encode_video(model, x))):
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            function(videos)
+        found[name] = counter.get_total_flops() / 1e9
+    return found
+
+
+def layer_shapes(workload: Workload, batch: int) -> list[tuple[int, int, int]]:
+    """The matrix products of a block for all tokens of a batch: (rows, inner, outer) of MLP, projections and adapters."""
+    sizes, width = workload.backbone, workload.backbone.vision_width
+    rows = batch * workload.frames * (1 + (sizes.image_size // sizes.patch_size) ** 2)
+    return [(rows, width, 4 * width), (rows, 4 * width, width), (rows, width, 3 * width), (rows, width, width)]
+
+
+def product_gflop(workload: Workload, batch: int) -> float:
+    """GFLOP of the MLP's first product."""
+    rows, inner, outer = layer_shapes(workload, batch)[0]
+    return 2 * rows * inner * outer / 1e9
+
+
+def mlp_product(workload: Workload, batch: int, precision: Precision) -> Case:
+    """`torch.mm` at the shape of the MLP's first layer."""
+    rows, inner, outer = layer_shapes(workload, batch)[0]
+    return _product(rows, inner, outer, precision)
+
+
+def _product(rows: int, inner: int, outer: int, precision: Precision) -> Case:
+    a, b = torch.randn(rows, inner).to(DTYPES[precision]), torch.randn(inner, outer).to(DTYPES[precision])
+    return lambda: torch.mm(a, b)
+
+
+def product_rate(rows: int, inner: int, outer: int, precision: Precision, rounds: int) -> float:
+    """GFLOP a second of `torch.mm`."""
+    found = alternate({"product": _product(rows, inner, outer, precision)}, rounds=2 * rounds + 1)
+    return 2 * rows * inner * outer / 1e9 / found.median("product")

@@ -1,0 +1,119 @@
+"""Reading videos against the naive ways: decode and resize everything, or decode everything in order. One thread, as in a worker."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from m2clip.config.model import CLIP_MEAN, CLIP_STD
+from m2clip.data.dataset import Item, VideoDataset
+from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.sampling import spatial_corners, test_indices
+from m2clip.data.video import Video
+from speed.timing import Timings, alternate
+from speed.videos import FPS, make_video
+from speed.workload import Workload
+
+VIEWS_TEMPORAL, VIEWS_SPATIAL, STRIDE_FRAMES = 3, 4, 16
+GOPS = (30, 250)
+
+
+def measure(workload: Workload, folder: Path) -> dict[str, Any]:
+    """Seconds for a test item with its views, for eight frames of a larger file, and for eight frames of a long one."""
+    torch.set_num_threads(1)
+    rounds = 2 * workload.rounds - 1
+    seconds, ratios = {}, {}
+
+    def keep(found: Timings, what: str) -> None:
+        seconds.update({f"{case}, {what}": value for case, value in found.document().items()})
+        yardstick = list(found.seconds)[-1]
+        ratios[f"ours / {yardstick}, {what}"] = found.ratio("ours", yardstick)
+
+    short = make_video(folder, size=workload.small_video, seconds=workload.short_seconds, gop_frames=250)
+    dataset, chosen = test_item(workload, short)
+    naive = {
+        "ours": lambda: our_item(dataset),
+        "resizing everything": lambda: resize_everything(workload, short, chosen),
+    }
+    keep(alternate(naive, rounds=rounds), "test item")
+
+    for gop in GOPS:
+        path = make_video(folder, size=workload.large_video, seconds=workload.middle_seconds, gop_frames=gop)
+        cases = {
+            "ours": lambda path=path: some_frames(workload, path),
+            "decoding everything": lambda path=path: decode_all(path),
+        }
+        keep(alternate(cases, rounds=rounds), f"{workload.middle_seconds} s, GOP {gop}")
+
+    for gop in GOPS:
+        short, long = (
+            make_video(folder, size=workload.small_video, seconds=length, gop_frames=gop)
+            for length in (workload.short_seconds, workload.long_seconds)
+        )
+        cases = {
+            "ours": lambda path=long: some_frames(workload, path),
+            "short file": lambda path=short: some_frames(workload, path),
+        }
+        keep(alternate(cases, rounds=2 * rounds), f"{workload.long_seconds} s, GOP {gop}")
+    return {"seconds": seconds, "ratios": ratios, "values": {"views": [VIEWS_TEMPORAL, VIEWS_SPATIAL], "fps": FPS}}
+
+
+def test_item(workload: Workload, path: Path) -> tuple[VideoDataset, np.ndarray]:
+    """A data set of this one video with all its test views, and the frames [V, T] that these take."""
+    manifest = Manifest((Sample(path, 0),), ("a",), (), "none", "")
+    views = {"frames": workload.frames, "stride_frames": STRIDE_FRAMES}
+    dataset = VideoDataset(
+        manifest,
+        **views,
+        size=workload.backbone.image_size,
+        mean=CLIP_MEAN,
+        std=CLIP_STD,
+        train=False,
+        views_temporal=VIEWS_TEMPORAL,
+        views_spatial=VIEWS_SPATIAL,
+    )
+    return dataset, test_indices(FPS * workload.short_seconds, **views, views=VIEWS_TEMPORAL)
+
+
+def our_item(dataset: VideoDataset) -> Tensor:
+    """The pixels of its only sample, uint8 [V, T, 3, H, W], as a worker hands them over."""
+    item = dataset[0]
+    assert isinstance(item, Item)
+    return item.pixels
+
+
+def resize_everything(workload: Workload, path: Path, chosen: np.ndarray) -> Tensor:
+    """The same pixels the naive way: the whole video in memory, every frame resized, then views cut out of it."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+        pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(stream)])
+    size = workload.backbone.image_size
+    video = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+    height, width = video.shape[-2:]
+    assert height <= width
+    small = F.resize(
+        video, [size, round(size * width / height)], interpolation=InterpolationMode.BICUBIC, antialias=True
+    )
+    corners = spatial_corners(*small.shape[-2:], size=size, crops=VIEWS_SPATIAL)
+    views = [small[frames][..., top : top + size, left : left + size] for frames in chosen for top, left in corners]
+    return torch.stack(views)
+
+
+def some_frames(workload: Workload, path: Path) -> np.ndarray:
+    """A clip's frames, spread evenly over the whole file."""
+    with Video(path) as video:
+        return video.frames(test_indices(video.info.frame_count, frames=workload.frames)[0])
+
+
+def decode_all(path: Path) -> int:
+    """Decode every frame in order and convert none."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+        return sum(1 for _ in container.decode(stream))
