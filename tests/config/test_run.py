@@ -134,6 +134,8 @@ def test_settings_that_need_each_other(file: Path) -> None:
         file, "loss.contrastive=0", "loss.cross_modal=0", "loss.visual=0", "loss.mlm=1"
     )
     assert "no visual head" in refusal(file, "loss.visual=0", "train.best_by=ensemble")
+    for setting in ("cache_gib=3", "shrink_cache_to=256"):
+        assert f"{setting.split('=')[0]} is set, but there is no cache" in refusal(file, f"data.{setting}")
 
 
 @pytest.mark.parametrize(

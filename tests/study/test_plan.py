@@ -98,7 +98,9 @@ def test_missing_lists_are_told_before_the_work(tmp_path: Path) -> None:
 
 def test_changes_are_named_and_speed_is_none(tmp_path: Path) -> None:
     before = small_study(tmp_path)[1][0].settings()
-    faster = small_study(tmp_path, "run.data.workers=1", "run.eval.batch_size=3", "out=elsewhere")[1][0].settings()
+    faster = small_study(
+        tmp_path, "run.data.workers=1", "run.data.cache=frames", "run.eval.batch_size=3", "out=elsewhere"
+    )[1][0].settings()
     assert changed(before, faster) == []
     longer = small_study(tmp_path, "run.train.epochs=3", "methods.m2clip.set.model.ted=off")[1][0].settings()
     assert changed(before, longer) == ["model.ted was 'both' and is 'off'", "train.epochs was 2 and is 3"]

@@ -5,6 +5,7 @@ file that cannot be read becomes a BadFile in its batch: named and counted, neve
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from m2clip.data.frame_cache import FrameCache
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.sampling import frames_between, test_indices, train_indices
 from m2clip.data.transforms import PixelStatistics, TrainTransform, shrunk, test_pixels
@@ -88,7 +90,7 @@ class VideoDataset(Dataset[Item | BadFile]):
 
     `train`: one random clip a sample, augmented by `recipe` and, with `flip`, mirrored at random. Otherwise
     `views_temporal` x `views_spatial` fixed views. `size` in pixels, `stride_frames` in frames of the video (0: uniform
-    segments), `mean` and `std` in 0..1.
+    segments), `mean` and `std` in 0..1. With a `cache`, frames are decoded once and taken from there afterwards.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class VideoDataset(Dataset[Item | BadFile]):
         views_temporal: int = 1,
         views_spatial: int = 1,
         seed: int = 0,
+        cache: FrameCache | None = None,
     ) -> None:
         self.manifest = manifest
         self.frames = frames
@@ -114,6 +117,7 @@ class VideoDataset(Dataset[Item | BadFile]):
         self.statistics = PixelStatistics(tuple(mean), tuple(std))
         self.views_temporal, self.views_spatial = (1, 1) if train else (views_temporal, views_spatial)
         self.seed = seed
+        self._cache = cache
         self._augment = TrainTransform(size=size, recipe=recipe, flip=flip, mean=mean) if train else None
         # In shared memory: workers that live through many epochs must see the new one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -138,22 +142,36 @@ class VideoDataset(Dataset[Item | BadFile]):
     def __getitem__(self, index: int) -> Item | BadFile:
         sample = self.manifest.samples[index]
         try:
-            with Video(sample.path) as video:
-                pixels = self._training_clip(video, sample, index) if self._augment else self._views(video, sample)
+            with self._opened(sample) as (video, start, end):
+                pixels = (
+                    self._training_clip(video, start, end, index) if self._augment else self._views(video, start, end)
+                )
         except VideoError as error:
             return BadFile(sample.path, sample.where, str(error), index)
         return Item(pixels, sample.label, index, self.statistics)
 
-    def _training_clip(self, video: Video, sample: Sample, index: int) -> Tensor:
+    @contextmanager
+    def _opened(self, sample: Sample) -> Iterator[tuple[Video, int, int]]:
+        """The sample's video, with the first frame of its part and the one past the last."""
+        frames = self._cache.frames(sample) if self._cache else None
+        if frames is None:
+            with Video(sample.path) as video:
+                start, end = _frame_range(video, sample)
+                frames = self._cache.keep(sample, start, end) if self._cache else None
+                if frames is None:
+                    yield video, start, end
+                    return
+        with Video(frames) as video:
+            yield video, 0, len(frames)
+
+    def _training_clip(self, video: Video, start: int, end: int, index: int) -> Tensor:
         assert self._augment is not None
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        start, end = _frame_range(video, sample)
         chosen = start + train_indices(end - start, frames=self.frames, stride_frames=self.stride_frames, rng=rng)
         drawn = self._augment.draw(video.info.height, video.info.width, seed=int(rng.integers(2**63)))
         return drawn.finish(video.frames(chosen, each=drawn.cut))[None]
 
-    def _views(self, video: Video, sample: Sample) -> Tensor:
-        start, end = _frame_range(video, sample)
+    def _views(self, video: Video, start: int, end: int) -> Tensor:
         chosen = start + test_indices(
             end - start, frames=self.frames, stride_frames=self.stride_frames, views=self.views_temporal
         )  # [V, T]

@@ -18,7 +18,7 @@ from m2clip.study.config import DataConfig, EvaluationConfig, MethodConfig, Stud
 
 _FROM_THE_PROTOCOL = ("data.train", "data.val", "data.test", "data.classes", "data.root")
 _OF_THE_CELL = ("out", "train.seed", "train.stop_after_epoch")
-_WITHOUT_EFFECT = ("out", "data.workers", "eval.batch_size")
+_WITHOUT_EFFECT = ("out", "data.workers", "data.cache", "data.cache_gib", "eval.batch_size")
 """Settings that change where and how fast a cell runs, and not what comes out."""
 _WEAKENED = ("m2clip", "full", "st-adapter", "aim")
 """Methods whose strength can be set."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from m2clip.checkpoint import load
 from m2clip.config import RunConfig
 from m2clip.data.dataset import BadFile, BadFiles, Batch, VideoDataset, make_loader
+from m2clip.data.frame_cache import FrameCache
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError, VideoError
 from m2clip.evaluate import Evaluation, evaluate
@@ -76,6 +77,13 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     if state is not None:
         restore(model, state, training=training, path=out / STATE)
     ready_to_train(model, config=config)
+    cache = None
+    if config.data.cache is not None:
+        cache = FrameCache(
+            config.data.cache,
+            most_bytes=round(config.data.cache_gib * 2**30),
+            short_side=config.data.shrink_cache_to,
+        )
     dataset = VideoDataset(
         training,
         frames=config.data.frames,
@@ -87,6 +95,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
         recipe=config.data.recipe,
         flip=config.data.flips,
         seed=options.seed,
+        cache=cache,
     )
     loader = make_loader(
         dataset,

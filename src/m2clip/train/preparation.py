@@ -38,6 +38,8 @@ _FREE_SETTINGS = (
         "data.root",
         "data.workers",
         "data.on_bad_file",
+        "data.cache",
+        "data.cache_gib",
     ),
     *("model.weights", "train.stop_after_epoch", "train.recompute", "eval."),
 )

@@ -1,0 +1,150 @@
+"""A folder of decoded frames, for training that sees the same videos in many epochs on a machine with few cores.
+
+Each file holds all frames of one sample, uint8 [N, H, W, 3], in NumPy's format. It is mapped into memory, so only the frames that a
+clip takes are read, and processes share them. Frames are kept at their own size, so that a clip from the cache is a clip from the
+video to the last bit; only with `short_side` are larger ones shrunk.
+"""
+
+import contextlib
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+
+from m2clip.data.manifest import Sample
+from m2clip.data.transforms import shrunk
+from m2clip.data.video import Video
+from m2clip.errors import ConfigError
+
+_FORMAT = 1  # to be raised when the same settings give other frames than before
+_FRAMES_AT_A_TIME = 16  # held in memory while a file is written
+_SCAN_SECONDS = 10.0  # how old a look at the folder's size may be
+_DRAFT = ".draft"
+_DRAFT_SECONDS = 24 * 3600.0  # after which a draft belongs to nobody who lives
+_log = logging.getLogger("m2clip")
+
+
+class FrameCache:
+    """Frames of samples in `folder`, about `most_bytes` of them at most; what does not fit is decoded each time.
+
+    `short_side`: pixels that the short side of larger frames is shrunk to; None: frames are kept as they are. A file is
+    found by the video's path, size and time, the sample's part, these settings and the versions that made it. It is written
+    under another name first, so that it is there whole or not at all, whoever is killed or writes at the same time. Where
+    the folder cannot be written to, a sentence tells so once, and training goes on.
+    """
+
+    def __init__(self, folder: str | Path, *, most_bytes: int, short_side: int | None = None) -> None:
+        self._folder, self._most_bytes, self._short_side = Path(folder), most_bytes, short_side
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(
+                f"data.cache: {folder} cannot be made ({reason}); give another folder, or none"
+            ) from error
+        self._told = torch.zeros((), dtype=torch.int64).share_memory_()  # shared, so that not every worker says it
+        self._used, self._scanned = 0, -_SCAN_SECONDS
+
+    def frames(self, sample: Sample) -> np.ndarray | None:
+        """The frames of a sample, read from the disk as they are used; None where they are not kept."""
+        path = self._path(sample)
+        if path is None:
+            return None
+        try:
+            frames = np.load(path, mmap_mode="r", allow_pickle=False)
+            if frames.dtype != np.uint8 or frames.ndim != 4 or frames.offset + frames.nbytes != path.stat().st_size:
+                raise ValueError("it holds something else")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EOFError) as error:
+            self._tell(f"{path}: this file of the cache cannot be used ({error}) and is made anew")
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+        return frames
+
+    def keep(self, sample: Sample, start: int, end: int) -> np.ndarray | None:
+        """Keep the frames `start` to `end` - 1 of a video as those of a sample, and give them back as `frames` does.
+
+        None where they are not kept: they do not fit, cannot be written, or the video turns out to be damaged.
+        """
+        path = self._path(sample)
+        if path is None:
+            return None
+        with Video(sample.path) as video:
+            kept = self._write(path, video, start, end)
+        return self.frames(sample) if kept else None
+
+    def _write(self, path: Path, video: Video, start: int, end: int) -> bool:
+        info = video.info
+        each = None
+        height, width = info.height, info.width
+        if self._short_side is not None and min(height, width) > self._short_side:
+            each = partial(shrunk, size=self._short_side)
+            height, width = each(np.zeros((height, width, 3), np.uint8)).shape[:2]
+        shape = (end - start, height, width, 3)
+        size = int(np.prod(shape))
+        if self._bytes_used() + size > self._most_bytes:
+            self._tell(
+                f"{self._folder}: the cache holds what data.cache_gib allows; other videos are decoded each time"
+            )
+            return False
+        try:
+            descriptor, draft = tempfile.mkstemp(dir=self._folder, suffix=_DRAFT)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, header)
+                    for first in range(start, end, _FRAMES_AT_A_TIME):
+                        file.write(video.frames(range(first, min(first + _FRAMES_AT_A_TIME, end)), each=each).data)
+                        if video.info.frame_count != info.frame_count:  # damage that only showed now: counted anew
+                            return False
+                    file.flush()
+                    os.fsync(file.fileno())  # or a power cut could leave a whole file of zeros
+                os.replace(draft, path)
+            finally:
+                Path(draft).unlink(missing_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            self._tell(f"{self._folder}: the cache cannot be written ({reason}); videos are decoded each time")
+            return False
+        self._used += size
+        return True
+
+    def _path(self, sample: Sample) -> Path | None:
+        """The file of a sample; None where its video cannot be found."""
+        try:
+            found = os.stat(sample.path)
+            video = os.path.realpath(sample.path)
+        except OSError:
+            return None
+        part = (sample.start_seconds, sample.end_seconds)
+        versions = [av.library_versions[name] for name in ("libavcodec", "libavformat", "libswscale")]
+        facts = (_FORMAT, video, found.st_size, found.st_mtime_ns, part, self._short_side, versions)
+        return self._folder / f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.npy"
+
+    def _bytes_used(self) -> int:
+        if time.monotonic() - self._scanned > _SCAN_SECONDS:  # others write here, too
+            self._used = 0
+            with contextlib.suppress(OSError):
+                for entry in os.scandir(self._folder):
+                    with contextlib.suppress(OSError):
+                        found = entry.stat()
+                        if entry.name.endswith(_DRAFT) and time.time() - found.st_mtime > _DRAFT_SECONDS:
+                            os.unlink(entry.path)  # of a process that was killed
+                        else:
+                            self._used += found.st_size
+            self._scanned = time.monotonic()
+        return self._used
+
+    def _tell(self, sentence: str) -> None:
+        if not self._told:
+            self._told.fill_(1)
+            _log.warning(sentence)
