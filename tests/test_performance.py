@@ -212,7 +212,7 @@ def test_the_command_writes_a_document(tmp_path: Path) -> None:
     assert document["section"] == "text"
     assert document["machine"]["cores"] >= 1
     assert document["versions"]["torch"] == version("torch")
-    assert document["ratios"]["ours / plain, full context"] > 0
+    assert document["ratios"]["anew / plain, full context"] > 0
     assert document["process_peak_gib"] > 0.1
     for wrong in (["nothing"], ["text", "--quick"]):  # no such section; quick figures among the results
         failed = subprocess.run([*command, *wrong], capture_output=True, text=True)

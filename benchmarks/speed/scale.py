@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from m2clip.scoring import class_embeddings
-from speed.reading import some_frames
+from speed.reading import first_time, some_frames
 from speed.timing import Case, PeakMemory, alternate, growth, process_peak_gib
 from speed.videos import FPS, make_video
 from speed.workload import Workload, autocast, build_model, clips, our_video_case
@@ -53,7 +53,7 @@ def _classes(workload: Workload, count: int) -> Case:
 def _reading(workload: Workload, folder: Path, *, size: tuple[int, int], seconds: int) -> Case:
     torch.set_num_threads(1)
     path = make_video(folder, size=size, seconds=seconds, gop_frames=GOP_FRAMES)
-    return lambda: some_frames(workload, path)
+    return first_time(lambda: some_frames(workload, path))
 
 
 def all_series(workload: Workload) -> Mapping[str, Series]:
