@@ -16,7 +16,7 @@ from m2clip.data.transforms import test_clip as clip_of_frames
 from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError, VideoError
 from m2clip.kept_texts import kept_class_embeddings
-from m2clip.recognizer import Window, _shown_frames, _spans
+from m2clip.recognizer import Window
 from tests.small_inputs import moving_square, tiny_model, write_video
 
 LABELS = ["walking", "running", "jumping rope"]
@@ -243,24 +243,6 @@ def test_what_is_no_model() -> None:
         Recognizer(tiny_model(), device="abacus")
 
 
-def test_windows_of_a_timeline() -> None:
-    assert list(_spans(5.0, 2.0, 1.5)) == [(0, 2), (1.5, 3.5), (3, 5)]
-    assert list(_spans(1.0, 2.0, 1.0)) == [(0, 1)]
-    assert list(_spans(4.5, 2.0, 1.0)) == [(0, 2), (1, 3), (2, 4), (3, 4.5)]
-    assert list(_spans(5.0, 1.0, 3.0)) == [(0, 1), (3, 4)]
-    assert list(_spans(6.0, 1.0, 3.0)) == [(0, 1), (3, 4)]
-    assert len(list(_spans(sum([0.1] * 30), 1.0, 1.0))) == 3  # 3.0000000000000013 s
-
-
-def test_a_window_holds_the_frames_that_a_player_shows() -> None:
-    times = np.array([0.0, 0.5, 1.0, 3.0])
-    assert _shown_frames(times, 0.0, 1.0) == (0, 2)
-    assert _shown_frames(times, 0.75, 1.0) == (1, 2)
-    assert _shown_frames(times, 1.5, 2.5) == (2, 3)  # a gap: the last picture stays on screen
-    assert _shown_frames(times, 3.0, 3.2) == (3, 4)
-    assert _shown_frames(times, 7.0, 8.0) == (3, 4)
-
-
 def test_a_timeline_scores_each_window_on_its_own() -> None:
     pixels = moving_square(frames=120)
     pixels[60:, ..., 2] = 200
@@ -302,3 +284,31 @@ def test_the_strength_goes_from_the_frozen_clip_to_the_model(video: Path) -> Non
     assert by_label(recognizer.classify(video, ["walking", "running"])) == full
     with pytest.raises(ConfigError, match="must be between 0"):
         Recognizer(model, strength=2)
+
+
+def test_bfloat16_works_on_a_copy_of_a_given_model_and_on_a_loaded_one_itself(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(LABELS)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    exact = Recognizer(model)
+    rounded = Recognizer(model, precision="bf16", strength=0.5)
+    assert rounded.model is not model
+    assert (model.rounded, rounded.model.rounded, model.strength) == ("nothing", "all", 1.0)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert exact.model is model
+    rounded.model.set_strength(1.0)
+    scores = by_label(rounded.classify(video))
+    assert scores != by_label(exact.classify(video))
+    assert float(np.dot(rounded.embed(video), exact.embed(video))) > 0.999
+
+    path = model.save(tmp_path / "model.safetensors")
+    monkeypatch.setattr("copy.deepcopy", None)  # no second model in memory
+    assert by_label(Recognizer(path, precision="bf16").classify(video)) == scores
+    assert Recognizer(rounded.model, precision="bf16").model is rounded.model
+    monkeypatch.setattr("m2clip.model.precision.native_bf16", lambda device: False)
+    assert Recognizer(path, precision="auto").model.rounded == "nothing"
+    monkeypatch.setattr("m2clip.model.precision.native_bf16", lambda device: True)
+    assert Recognizer(path, precision="auto").model.rounded == "all"
+    with pytest.raises(ConfigError, match="'fp16' does not exist: choose auto, bf16, fp32"):
+        Recognizer(path, precision="fp16")  # type: ignore[arg-type]

@@ -123,12 +123,17 @@ def test_the_best_checkpoint_is_measured_at_the_end(tmp_path: Path, videos: Path
     data = {"test": str(videos)}
     best = run(
         settings(
-            tmp_path / "run", videos, data=data, train={"epochs": 2}, eval={"views_temporal": 2, "views_spatial": 3}
+            tmp_path / "run",
+            videos,
+            data=data,
+            train={"epochs": 2},
+            eval={"views_temporal": 2, "views_spatial": 3, "precision": "bf16"},
         )
     )
     report = json.loads((best.parent / "test/report.json").read_text())
     assert report["protocol"]["views"] == {"temporal": 2, "spatial": 3, "fusion": "mean of probabilities"}
     assert report["protocol"]["data"]["scored"] == 8
+    assert report["protocol"]["precision"] == "bf16"
     assert read_log(best.parent)[-1]["kind"] == "test"
     run(settings(tmp_path / "left", videos, data=data, train={"stop_after_epoch": 1}))
     assert not (tmp_path / "left/test").exists()

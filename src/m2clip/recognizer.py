@@ -1,7 +1,7 @@
 """One video -> labels, an embedding, a timeline: what the command line and programs call."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,18 @@ from m2clip.checkpoint import create, load
 from m2clip.config import BACKBONES
 from m2clip.data.descriptions import TextSource
 from m2clip.data.prompts import class_texts
-from m2clip.data.sampling import frames_between, test_indices
+from m2clip.data.sampling import shown_frames, test_indices, window_spans
 from m2clip.data.transforms import test_clip
 from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.kept_texts import kept_class_embeddings
+from m2clip.model.precision import Precision, for_inference
 from m2clip.model.video_clip import VideoCLIP, VideoFeatures
 from m2clip.scoring import Prediction, Reading, fuse_views, scores, top_predictions
 
 Labels = Sequence[str] | Mapping[str, str | Sequence[str]]
 
 WINDOWS_PER_BATCH = 8
-SAME_TIME_SECONDS = 1e-6
 MOST_LABEL_SETS = 16
 
 
@@ -82,6 +82,8 @@ class Recognizer:
     the CLIP's file, where it is not found by itself. `frames` None: as trained. A path or name runs on the GPU if there is
     one and `device` is None; a given model stays where it is. Frames, stride, size, mean, std and template are the model's.
     `strength` in [0, 1] weakens the adapters (of a given model, too): 0 is the frozen CLIP; None: as the model has it.
+    `precision`: fp32 gives the same scores everywhere; bf16 is faster where the hardware has it, and rounds (a given model is
+    copied for it); auto: bf16 where it is native.
     `texts` makes the texts of named labels (`data.descriptions`); None: the model's own texts and templates do.
     """
 
@@ -95,13 +97,15 @@ class Recognizer:
         views_spatial: int = 1,
         device: str | torch.device | None = None,
         strength: float | None = None,
+        precision: Precision = "fp32",
         texts: TextSource | None = None,
     ) -> None:
+        given = isinstance(model, VideoCLIP)
         if not isinstance(model, VideoCLIP):
             model = find_model(model, weights=weights)
+        if not given or device is not None:
             model = model.to(find_device(device))
-        elif device is not None:
-            model = model.to(find_device(device))
+        model = for_inference(model, precision, in_place=not given)
         if strength is not None:
             model.set_strength(strength)
         self.model = model.eval()
@@ -154,11 +158,11 @@ class Recognizer:
         classes = self.prepare(labels)
         found: list[Window] = []
         with Video(video) as opened:
-            spans = list(_spans(opened.info.duration_seconds, window_seconds, step_seconds))
+            spans = list(window_spans(opened.info.duration_seconds, window_seconds, step_seconds))
             times = opened.info.pts_seconds
             for first in range(0, len(spans), WINDOWS_PER_BATCH):
                 some = spans[first : first + WINDOWS_PER_BATCH]
-                ranges = [_shown_frames(times, start, end) for start, end in some]
+                ranges = [shown_frames(times, start, end) for start, end in some]
                 read = self._score_ranges(opened, ranges, classes)
                 found += [
                     Window(start, end, tuple(result.top(top))) for (start, end), result in zip(some, read, strict=True)
@@ -276,26 +280,3 @@ def find_device(name: str | torch.device | None = None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"the device {name!r} cannot be used here ({str(error).splitlines()[0]}); try cpu") from None
     return device
-
-
-def _spans(duration_seconds: float, window_seconds: float, step_seconds: float) -> Iterator[tuple[float, float]]:
-    """Starts and ends of the windows of a video.
-
-    Example: 5 s in windows of 2 s every 1.5 s gives 0-2, 1.5-3.5 and 3-5.
-    """
-    index = 0
-    while True:
-        start = index * step_seconds
-        yield start, min(start + window_seconds, duration_seconds)
-        index += 1
-        # The rest of the video is covered, or (steps longer than windows) no window starts in it. Durations are sums of
-        # frame times: without the tolerance one that is a hair too long would bring one more window.
-        covered = max(start + window_seconds, index * step_seconds if step_seconds > window_seconds else 0.0)
-        if covered >= duration_seconds - SAME_TIME_SECONDS:
-            return
-
-
-def _shown_frames(pts_seconds: NDArray[np.float64], start_seconds: float, end_seconds: float) -> tuple[int, int]:
-    """First frame and one past the last on screen from start to end; the last picture stays there until the video's end."""
-    start = min(start_seconds, float(pts_seconds[-1]))
-    return frames_between(pts_seconds, start_seconds=start, end_seconds=end_seconds)

@@ -192,3 +192,22 @@ def test_timeline(m2: Callable[..., Ran], place: Path) -> None:
     assert [window["end_seconds"] for window in windows] == pytest.approx([1, 1.5, 2])
     assert {found["label"] for window in windows for found in window["predictions"]} <= set(NAMES)
     assert m2(*arguments[:-1], "0").code == 1
+
+
+def test_precision_is_an_option_of_all_that_recognises(m2: Callable[..., Ran], place: Path) -> None:
+    checkpoint = place / "model.safetensors"
+    calls = (
+        ("classify", place / "good.mp4", "--checkpoint", checkpoint),
+        ("timeline", place / "good.mp4", "--checkpoint", checkpoint),
+        ("embed", place / "good.mp4", "--checkpoint", checkpoint),
+        ("evaluate", checkpoint, "--data", place / "data", "--per-view"),
+    )
+    for call in calls:
+        documents = [json.loads(m2(*call, "--json", "--precision", name).out) for name in ("fp32", "bf16")]
+        told = [document.get("protocol", document)["precision"] for document in documents]
+        assert told == ["fp32", "bf16"], call
+        for document in documents:
+            document.get("protocol", document).pop("precision")
+            document.pop("seconds", None)
+        assert documents[0] != documents[1], call
+        assert m2(*call, "--precision", "fp8").code == 2

@@ -196,3 +196,21 @@ def test_a_crop_that_does_not_fit() -> None:
         sampling.spatial_corners(7, 9, size=8, crops=1)
     with pytest.raises(ConfigError, match="crops must be 1 or more"):
         sampling.spatial_corners(9, 9, size=8, crops=0)
+
+
+def test_windows_of_a_timeline() -> None:
+    assert list(sampling.window_spans(5.0, 2.0, 1.5)) == [(0, 2), (1.5, 3.5), (3, 5)]
+    assert list(sampling.window_spans(1.0, 2.0, 1.0)) == [(0, 1)]
+    assert list(sampling.window_spans(4.5, 2.0, 1.0)) == [(0, 2), (1, 3), (2, 4), (3, 4.5)]
+    assert list(sampling.window_spans(5.0, 1.0, 3.0)) == [(0, 1), (3, 4)]
+    assert list(sampling.window_spans(6.0, 1.0, 3.0)) == [(0, 1), (3, 4)]
+    assert len(list(sampling.window_spans(sum([0.1] * 30), 1.0, 1.0))) == 3  # 3.0000000000000013 s
+
+
+def test_a_window_holds_the_frames_that_a_player_shows() -> None:
+    times = np.array([0.0, 0.5, 1.0, 3.0])
+    assert sampling.shown_frames(times, 0.0, 1.0) == (0, 2)
+    assert sampling.shown_frames(times, 0.75, 1.0) == (1, 2)
+    assert sampling.shown_frames(times, 1.5, 2.5) == (2, 3)  # a gap: the last picture stays on screen
+    assert sampling.shown_frames(times, 3.0, 3.2) == (3, 4)
+    assert sampling.shown_frames(times, 7.0, 8.0) == (3, 4)

@@ -139,6 +139,19 @@ def test_the_protocol_says_what_was_done(folder: Path) -> None:
     assert "4 frames (trained with 8), 2x3 views: 6 of 6 videos scored" in result.summary()
 
 
+def test_the_precision_is_a_choice_and_is_told(folder: Path) -> None:
+    model, manifest = trained_model(), read_manifest(folder)
+    exact, rounded = evaluate(model, manifest), evaluate(model, manifest, precision="bf16")
+    assert [one.document["protocol"]["precision"] for one in (exact, rounded)] == ["fp32", "bf16"]
+    assert "bf16" not in exact.summary()
+    assert ", bf16, 1x1 views" in rounded.summary()
+    assert model.rounded == "nothing"
+    for reading, table in exact.probabilities.items():
+        assert not np.array_equal(rounded.probabilities[reading], table)
+    again = evaluate(model, manifest)
+    assert all(np.array_equal(again.probabilities[reading], table) for reading, table in exact.probabilities.items())
+
+
 def test_supervised_uses_the_texts_of_the_checkpoint(folder: Path) -> None:
     model = trained_model(further_texts=(("it bounces",), (), ()))
     used = evaluate(model, read_manifest(folder)).document["protocol"]

@@ -19,6 +19,14 @@ class OnBadFile(StrEnum):
     stop = "stop"
 
 
+class PrecisionName(StrEnum):
+    """What recognition and evaluation compute in."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    auto = "auto"
+
+
 _MOST_VIEWS = 256  # the clips of one video are encoded together: 8 frames of 224 pixels are 5 MB a view
 
 Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files.")]
@@ -44,6 +52,10 @@ Strength = Annotated[
         max=1,
         help="Share of the adapters' effect, 0 (frozen CLIP) to 1; default: the checkpoint's.",
     ),
+]
+Precision = Annotated[
+    PrecisionName,
+    typer.Option("--precision", help="fp32: exact; bf16: faster where the hardware has it; auto: bf16 if it has."),
 ]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many labels to give.")]

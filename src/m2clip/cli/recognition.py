@@ -14,6 +14,8 @@ from m2clip.cli.options import (
     Json,
     LabelsFile,
     LabelsOption,
+    Precision,
+    PrecisionName,
     Strength,
     Templates,
     Texts,
@@ -44,6 +46,7 @@ def classify(
     views: Views = "1x1",
     frames: Frames = None,
     strength: Strength = None,
+    precision: Precision = PrecisionName.fp32,
     templates: Templates = None,
     texts: Texts = None,
     device: Device = None,
@@ -53,7 +56,14 @@ def classify(
     names = split_labels(labels)
     source = text_source(templates, texts)
     recognizer = _recognizer(
-        checkpoint, weights=weights, views=views, frames=frames, strength=strength, texts=source, device=device
+        checkpoint,
+        weights=weights,
+        views=views,
+        frames=frames,
+        strength=strength,
+        texts=source,
+        device=device,
+        precision=precision,
     )
     chosen = _labels(recognizer.model, names, labels_file, source)
     classes = recognizer.prepare(chosen)
@@ -94,6 +104,7 @@ def timeline(
     top: Top = 1,
     frames: Frames = None,
     strength: Strength = None,
+    precision: Precision = PrecisionName.fp32,
     templates: Templates = None,
     texts: Texts = None,
     device: Device = None,
@@ -103,7 +114,14 @@ def timeline(
     names = split_labels(labels)
     source = text_source(templates, texts)
     recognizer = _recognizer(
-        checkpoint, weights=weights, views="1x1", frames=frames, strength=strength, texts=source, device=device
+        checkpoint,
+        weights=weights,
+        views="1x1",
+        frames=frames,
+        strength=strength,
+        texts=source,
+        device=device,
+        precision=precision,
     )
     chosen = _labels(recognizer.model, names, labels_file, source)
     windows = recognizer.timeline(video, chosen, window_seconds, step_seconds, top)
@@ -127,13 +145,16 @@ def embed(
     views: Views = "1x1",
     frames: Frames = None,
     strength: Strength = None,
+    precision: Precision = PrecisionName.fp32,
     device: Device = None,
     json: Json = False,
 ) -> None:
     """Turn videos into embeddings of unit norm; say with --out or --json where they go."""
     if out is None and not json:
         raise typer.BadParameter("say where the embeddings go: --out FILE.npz, --json, or both", param_hint="--out")
-    recognizer = _recognizer(checkpoint, weights=weights, views=views, frames=frames, strength=strength, device=device)
+    recognizer = _recognizer(
+        checkpoint, weights=weights, views=views, frames=frames, strength=strength, device=device, precision=precision
+    )
     if out is not None:
         from m2clip.report.files import results_folder
 
@@ -154,6 +175,7 @@ def _recognizer(
     frames: int | None,
     strength: float | None,
     device: str | None,
+    precision: PrecisionName,
     texts: "TextSource | None" = None,
 ) -> "Recognizer":
     temporal, spatial = view_counts(views)
@@ -169,6 +191,7 @@ def _recognizer(
         views_spatial=spatial,
         device=device,
         strength=strength,
+        precision=precision.value,
         texts=texts,
     )
     info = recognizer.model.info
@@ -178,6 +201,8 @@ def _recognizer(
 
 
 def _described(recognizer: "Recognizer", checkpoint: str) -> dict[str, Any]:
+    from m2clip.model.precision import precision_of
+
     info = recognizer.model.info
     return {
         "checkpoint": checkpoint,
@@ -187,6 +212,7 @@ def _described(recognizer: "Recognizer", checkpoint: str) -> dict[str, Any]:
         "trained_frames": info.frames if info.trained else None,
         "stride_frames": info.stride_frames,
         "strength": recognizer.model.strength,
+        "precision": precision_of(recognizer.model),
         "views": {"temporal": recognizer.views_temporal, "spatial": recognizer.views_spatial},
     }
 

@@ -16,6 +16,8 @@ from m2clip.cli.options import (
     Frames,
     Json,
     OnBadFile,
+    Precision,
+    PrecisionName,
     Root,
     Strength,
     Templates,
@@ -98,6 +100,7 @@ def evaluate(
     ] = None,
     frames: Frames = None,
     strength: Strength = None,
+    precision: Precision = PrecisionName.fp32,
     templates: Templates = None,
     texts: Texts = None,
     batch_size: BatchSize = 8,
@@ -119,11 +122,12 @@ def evaluate(
     with _process_group(device) as (own_device, is_first):
         from m2clip.evaluate import Evaluation
         from m2clip.evaluate import evaluate as run
+        from m2clip.model.precision import for_inference
         from m2clip.protocol.run import ProtocolResult, run_protocol
         from m2clip.recognizer import find_model
         from m2clip.report.files import results_folder
 
-        model = find_model(checkpoint, weights=weights).to(own_device)
+        model = for_inference(find_model(checkpoint, weights=weights).to(own_device), precision.value, in_place=True)
         if strength is not None:
             model.set_strength(strength)
         if out is not None and is_first:

@@ -194,6 +194,8 @@ class EvalConfig(Settings):
     """Crops of a clip, evenly spaced along its longer side."""
     batch_size: PositiveInt = 8
     """Videos encoded at a time, in each process; in validation, too."""
+    precision: Literal["auto", "bf16", "fp32"] = "fp32"
+    """Arithmetic of the test: fp32 measures the checkpoint the same on every machine; auto: bf16 where it is native."""
 
 
 class RunConfig(Settings):

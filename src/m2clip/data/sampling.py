@@ -9,6 +9,8 @@ One padding rule everywhere: a video that is too short is continued by repeating
 gives `frames` valid indices for every frame count from 1 on, in increasing order (with repeats where frames are few).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from m2clip.errors import ConfigError
@@ -68,6 +70,29 @@ def frames_between(
     if end_seconds is None:
         return first, count
     return first, max(int(np.searchsorted(pts_seconds, end_seconds - _SAME_TIME_SECONDS, side="left")), first + 1)
+
+
+def window_spans(duration_seconds: float, window_seconds: float, step_seconds: float) -> Iterator[tuple[float, float]]:
+    """Starts and ends of the windows of a video.
+
+    Example: 5 s in windows of 2 s every 1.5 s gives 0-2, 1.5-3.5 and 3-5.
+    """
+    index = 0
+    while True:
+        start = index * step_seconds
+        yield start, min(start + window_seconds, duration_seconds)
+        index += 1
+        # The rest of the video is covered, or (steps longer than windows) no window starts in it. Durations are sums of
+        # frame times: without the tolerance one that is a hair too long would bring one more window.
+        covered = max(start + window_seconds, index * step_seconds if step_seconds > window_seconds else 0.0)
+        if covered >= duration_seconds - _SAME_TIME_SECONDS:
+            return
+
+
+def shown_frames(pts_seconds: np.ndarray, start_seconds: float, end_seconds: float) -> tuple[int, int]:
+    """First frame and one past the last on screen from start to end; the last picture stays there until the video's end."""
+    start = min(start_seconds, float(pts_seconds[-1]))
+    return frames_between(pts_seconds, start_seconds=start, end_seconds=end_seconds)
 
 
 def spatial_corners(height: int, width: int, *, size: int, crops: int) -> list[tuple[int, int]]:

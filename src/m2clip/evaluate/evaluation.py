@@ -26,6 +26,7 @@ from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
 from m2clip.kept_texts import kept_class_embeddings
 from m2clip.losses import SIMILARITY_SCALE
 from m2clip.model.info import ModelInfo
+from m2clip.model.precision import Precision, for_inference, precision_of
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
@@ -58,9 +59,10 @@ class Evaluation:
             "" if used["trained_frames"] in (None, used["frames"]) else f" (trained with {used['trained_frames']})"
         )
         weakened = "" if used["strength"] == 1 else f", adapter strength {used['strength']:g}"
+        rounded = "" if used["precision"] == "fp32" else f", {used['precision']}"
         return "\n".join(
             [
-                f"{used['name']}, {used['classes']} classes, {used['frames']} frames{trained}{weakened}, "
+                f"{used['name']}, {used['classes']} classes, {used['frames']} frames{trained}{weakened}{rounded}, "
                 f"{views['temporal']}x{views['spatial']} views: {data['scored']} of {data['listed']} videos scored, "
                 f"{data['missing']} missing, {data['bad']} bad",
                 *(
@@ -99,6 +101,7 @@ def evaluate(
     views_spatial: int = 1,
     frames: int | None = None,
     stride_frames: int | None = None,
+    precision: Precision = "fp32",
     batch_size: int = 8,
     workers: int = 0,
     on_bad_file: Literal["skip", "stop"] = "skip",
@@ -113,7 +116,8 @@ def evaluate(
     `supervised` needs the checkpoint's classes, in any order, and uses its texts; the visual head is read where it was
     trained. `zero-shot` takes the manifest's own classes and reads the text head only. `texts`, a source of them, or one or
     more for each class of the manifest, take the place of the checkpoint's texts, or of the class names in its templates.
-    `frames` and `stride_frames` None: as trained. `batch_size`: videos at a time in each process. `per_view` adds the
+    `frames` and `stride_frames` None: as trained. `precision`: bf16 works on a rounded copy of the model; auto does where the
+    hardware has it. `batch_size`: videos at a time in each process. `per_view` adds the
     probabilities of each view to the document. `masked_words`: in the supervised protocol, a trained masked-word head is
     measured, too (`MaskedWordTest`). `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress`
     (videos done, all videos of this process). In a torch.distributed group each process scores its share and every process
@@ -123,6 +127,7 @@ def evaluate(
     no video at all can be read.
     """
     started = time.perf_counter()
+    model = for_inference(model, precision)
     info = model.info
     classes = evaluated_classes(info, manifest, protocol, visual_head=model.visual_head is not None, texts=texts)
     dataset = evaluation_dataset(
@@ -173,6 +178,7 @@ def evaluate(
         "model": model_document(info, checkpoint),
         "seed": info.training.get("seed"),
         "device": str(run.device),
+        "precision": precision_of(model),
         "versions": versions(),
     }
     document: dict[str, Any] = {

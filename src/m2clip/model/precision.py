@@ -1,9 +1,11 @@
 """bfloat16: where it pays, and models whose weights are stored in it, so that no step converts them again."""
 
-from typing import Literal
+import copy
+from typing import Literal, get_args
 
 import torch
 
+from m2clip.errors import ConfigError
 from m2clip.model.clip import Block
 from m2clip.model.video_clip import VideoCLIP
 
@@ -16,6 +18,27 @@ def native_bf16(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     questions = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # not public, so they may be gone
     return device.type == "cpu" and any(getattr(torch.cpu, question, bool)() for question in questions)
+
+
+def for_inference(model: VideoCLIP, precision: Precision, *, in_place: bool = False) -> VideoCLIP:
+    """The model in this precision: itself for fp32 and where it is lowered already, else lowered, as a copy or `in_place`.
+
+    auto is bf16 where the model's device computes it natively. Raises ConfigError for any other word.
+    """
+    if precision not in get_args(Precision):
+        raise ConfigError(f"the precision {precision!r} does not exist: choose {', '.join(get_args(Precision))}")
+    device = next(model.parameters()).device
+    if model.rounded == "all" or precision == "fp32" or (precision == "auto" and not native_bf16(device)):
+        return model
+    model = model if in_place else copy.deepcopy(model)
+    lower(model)
+    return model
+
+
+def precision_of(model: VideoCLIP) -> Literal["bf16", "fp32"]:
+    """What the image blocks compute in, here and now."""
+    device = next(model.parameters()).device
+    return "bf16" if model.rounded == "all" or torch.is_autocast_enabled(device.type) else "fp32"
 
 
 def lower(model: VideoCLIP) -> None:

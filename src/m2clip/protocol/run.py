@@ -9,6 +9,7 @@ from typing import Any, Literal
 from m2clip.data.descriptions import TextSource
 from m2clip.evaluate import Evaluation, evaluate
 from m2clip.evaluate.classes import evaluated_classes
+from m2clip.model.precision import Precision, for_inference
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol.loading import Protocol, need_some_video
 from m2clip.report import Metrics
@@ -56,6 +57,7 @@ def run_protocol(
     views: tuple[int, int] | None = None,
     frames: int | None = None,
     texts: TextSource | None = None,
+    precision: Precision = "fp32",
     batch_size: int = 8,
     workers: int = 0,
     on_bad_file: Literal["skip", "stop"] = "skip",
@@ -76,6 +78,7 @@ def run_protocol(
         head = model.visual_head is not None
         evaluated_classes(model.info, manifest, protocol.tests[name].kind, visual_head=head, texts=texts)
         need_some_video(manifest, part=name)
+    model = for_inference(model, precision)  # once for all parts
     temporal, spatial = views or protocol.views
     results: dict[str, Evaluation] = {}
     for name, manifest in manifests.items():

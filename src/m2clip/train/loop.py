@@ -23,6 +23,7 @@ from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError, VideoError
 from m2clip.evaluate import Evaluation, evaluate
 from m2clip.evaluate.scoring_pass import everywhere
+from m2clip.model.precision import for_inference
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.report.files import results_folder
 from m2clip.train.averaging import WeightAverage
@@ -288,7 +289,7 @@ def _test(
 ) -> Evaluation:
     """What `m2clip evaluate` would say of a checkpoint."""
     return evaluate(
-        load(checkpoint).to(fabric.device),
+        for_inference(load(checkpoint).to(fabric.device), config.eval.precision, in_place=True),
         videos,
         views_temporal=config.eval.views_temporal,
         views_spatial=config.eval.views_spatial,
