@@ -133,13 +133,13 @@ def test_a_batch_of_pixels_needs_their_statistics() -> None:
 
 
 def test_views_share_decoding_and_resizing(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """12 frames seen by 4 views of 6 frames, 3 crops each: every frame is resized once, and alone."""
+    """12 frames seen by 4 views of 6 frames, 3 crops each: every frame is resized once."""
     resized = []
     original = dataset_module.shrunk
 
-    def noting(frame: np.ndarray, *, size: int) -> np.ndarray:
-        resized.append(frame.shape)
-        return original(frame, size=size)
+    def noting(frames: np.ndarray, *, size: int) -> np.ndarray:
+        resized.extend(frame.shape for frame in frames)
+        return original(frames, size=size)
 
     monkeypatch.setattr(dataset_module, "shrunk", noting)
     views = {"views_temporal": 4, "views_spatial": 3}

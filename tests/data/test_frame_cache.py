@@ -98,7 +98,7 @@ def test_larger_frames_are_shrunk_where_that_is_wished(tmp_path: Path, samples: 
     frames = cache.frames(samples[1])
     assert frames is not None
     with Video(samples[1].path) as video:
-        expected = np.stack([shrunk(frame, size=40) for frame in video.frames(range(40))])
+        expected = shrunk(video.frames(range(40)), size=40)
     np.testing.assert_array_equal(frames, expected)
     assert FrameCache(tmp_path / "cache", most_bytes=GIB).frames(samples[1]) is None  # other settings, other files
     roomy = FrameCache(tmp_path / "cache", most_bytes=GIB, short_side=48)

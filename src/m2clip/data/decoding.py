@@ -7,7 +7,6 @@ cannot (see `packets.py`), or where that comparison fails, frames are counted fr
 wrong (`counted_pictures.py`).
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from m2clip.data.kept_packets import packet_table
 from m2clip.data.keyed_pictures import KeyedPictures
 from m2clip.data.opening import VideoFile, naming_errors
 from m2clip.data.packets import UnexpectedFrameError
+from m2clip.data.portions import Each, in_portions
 from m2clip.data.upright import Upright
 from m2clip.errors import VideoError
 
@@ -117,26 +117,22 @@ class FileFrames:
             seconds = np.arange(count) / fps
         return seconds, fps, float(seconds[-1]) + (last_seconds if last_seconds > 0 else 1 / fps)
 
-    def read(self, ranks: np.ndarray, each: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
+    def read(self, ranks: np.ndarray, each: Each | None = None) -> np.ndarray:
         """What `each` makes of the frames of these ranks, [T, ...]; None: the frames, uint8 [T, H, W, 3]. Ranks in any order.
 
-        Each needed frame is decoded once, and `each` sees it once, as uint8 [H, W, 3]. Where damage only shows now, frames
-        are counted anew (`frame_count` shrinks) and a rank past the end gives the last frame.
+        Each needed frame is decoded once, and `each` sees it once. Where damage only shows now, frames are counted anew
+        (`frame_count` shrinks) and a rank past the end gives the last frame.
         """
         with naming_errors(self._name):
             while True:
                 wanted, places = np.unique(np.minimum(ranks, self.frame_count - 1), return_inverse=True)
-                frames = np.empty((0, *self.size[::-1], 3), dtype=np.uint8)
+                pictures = self._pictures.rising(wanted.tolist())
                 try:
-                    for k, picture in enumerate(self._pictures.rising(wanted.tolist())):
-                        frame = self._upright(picture)
-                        frame = frame if each is None else each(frame)
-                        if k == 0:
-                            frames = np.empty((len(ranks), *frame.shape), dtype=frame.dtype)
-                        frames[places == k] = frame
-                    return frames
+                    made = in_portions((self._upright(picture) for picture in pictures), len(wanted), each)
                 except UnexpectedFrameError as error:
                     self._read_another_way(error)
+                else:
+                    return made if np.array_equal(places, np.arange(len(wanted))) else made[places]
 
     def _first_picture(self) -> VideoFrame:
         while self.frame_count:

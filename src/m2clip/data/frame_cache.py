@@ -88,7 +88,7 @@ class FrameCache:
         height, width = info.height, info.width
         if self._short_side is not None and min(height, width) > self._short_side:
             each = partial(shrunk, size=self._short_side)
-            height, width = each(np.zeros((height, width, 3), np.uint8)).shape[:2]
+            height, width = each(np.zeros((1, height, width, 3), np.uint8)).shape[1:3]
         shape = (end - start, height, width, 3)
         size = int(np.prod(shape))
         if self._bytes_used() + size > self._most_bytes:
@@ -122,7 +122,7 @@ class FrameCache:
         """The file of a sample; None where its video cannot be found."""
         try:
             found = os.stat(sample.path)
-            video = os.path.realpath(sample.path)
+            video = os.path.abspath(sample.path)
         except OSError:
             return None
         part = (sample.start_seconds, sample.end_seconds)

@@ -63,9 +63,9 @@ def test_pixels(frames: np.ndarray, *, size: int, crops: int = 1, clips: int = 1
     return torch.stack(views)
 
 
-def shrunk(frame: np.ndarray, *, size: int) -> np.ndarray:
-    """A frame uint8 [H, W, 3] with its short side brought to `size`; a clip's frames give the same one by one as together."""
-    return _as_frame(_resize_short_side(_as_clip(frame[None]), size))
+def shrunk(frames: np.ndarray, *, size: int) -> np.ndarray:
+    """Frames uint8 [n, H, W, 3] with their short side brought to `size`; they are the same one by one as together."""
+    return _as_frames(_resize_short_side(_as_clip(frames), size))
 
 
 class TrainTransform:
@@ -97,7 +97,7 @@ class TrainTransform:
 
 
 class DrawnTransform:
-    """One draw of a TrainTransform, for the frames of one clip: first `cut` for each, then `finish` for all."""
+    """One draw of a TrainTransform, for the frames of one clip: first `cut` for some at a time, then `finish` for all."""
 
     def __init__(
         self,
@@ -109,12 +109,12 @@ class DrawnTransform:
     ) -> None:
         self._transform, self._area, self._resized, self._corner, self._rng = transform, area, resized, corner, rng
 
-    def cut(self, frame: np.ndarray) -> np.ndarray:
-        """A frame uint8 [H, W, 3] -> its part of the clip, uint8 [size, size, 3]."""
+    def cut(self, frames: np.ndarray) -> np.ndarray:
+        """Some frames uint8 [n, H, W, 3] -> their part of the clip, uint8 [n, size, size, 3]."""
         (top, left, height, width), size = self._area, self._transform.size
-        clip = _resize(_as_clip(frame[None])[..., top : top + height, left : left + width], *self._resized)
+        clip = _resize(_as_clip(frames)[..., top : top + height, left : left + width], *self._resized)
         top, left = self._corner
-        return _as_frame(clip[..., top : top + size, left : left + size])
+        return _as_frames(clip[..., top : top + size, left : left + size])
 
     def finish(self, frames: np.ndarray) -> torch.Tensor:
         """The cut frames uint8 [T, size, size, 3] -> the clip, uint8 [T, 3, size, size]."""
@@ -139,9 +139,9 @@ def _as_clip(frames: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
-def _as_frame(clip: torch.Tensor) -> np.ndarray:
-    """uint8 [1, 3, H, W] -> [H, W, 3]."""
-    return clip[0].permute(1, 2, 0).numpy()
+def _as_frames(clip: torch.Tensor) -> np.ndarray:
+    """uint8 [n, 3, H, W] -> the same memory seen as [n, H, W, 3]."""
+    return clip.permute(0, 2, 3, 1).numpy()
 
 
 def _short_side(height: int, width: int, size: int) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """A video from any source -> its facts and its frames; knows no sampling and no model."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from m2clip.data.decoding import FileFrames
+from m2clip.data.portions import Each, in_portions
 from m2clip.errors import VideoError
 
 ARRAY_FPS = 25.0  # arrays carry no times
@@ -75,13 +76,12 @@ class Video:
             lost_frames=self._frames.lost_frames,
         )
 
-    def frames(
-        self, indices: Sequence[int] | np.ndarray, each: Callable[[np.ndarray], np.ndarray] | None = None
-    ) -> np.ndarray:
+    def frames(self, indices: Sequence[int] | np.ndarray, each: Each | None = None) -> np.ndarray:
         """The frames of these indices, uint8 RGB [T, H, W, 3], upright; index i is the i-th frame of a decoding from start to end.
 
         Indices may repeat and come in any order. Frames of another size than the first are resized to it. With `each`, a
-        function of one frame uint8 [H, W, 3], what it makes of them, [T, ...]: only one frame of full size is held then.
+        function of some frames uint8 [n, H, W, 3] that gives [n, ...], what it makes of them, [T, ...]: it gets a few
+        megabytes of frames at a time, so that large ones are never held together.
         """
         wanted = np.asarray(indices)
         if wanted.size == 0:
@@ -92,6 +92,10 @@ class Video:
         outside = wanted[(wanted < 0) | (wanted >= count)]
         if outside.size:
             raise VideoError(f"{self.name} has no frame {outside[0]}: it has {count}, counted from 0")
+        if not len(wanted):
+            width, height = self._frames.size
+            none = np.empty((1, height, width, 3), dtype=np.uint8)
+            return (none if each is None else each(none))[:0]
         return self._frames.read(wanted.astype(np.int64), each)
 
     def close(self) -> None:
@@ -123,12 +127,10 @@ class _ArrayFrames:
         """As of FileFrames, at ARRAY_FPS."""
         return np.arange(self.frame_count) / ARRAY_FPS, ARRAY_FPS, self.frame_count / ARRAY_FPS
 
-    def read(self, ranks: np.ndarray, each: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
+    def read(self, ranks: np.ndarray, each: Each | None = None) -> np.ndarray:
         """As of FileFrames: a copy of the frames of these ranks, or what `each` makes of them."""
-        if each is None or not len(ranks):
-            return self._pictures[ranks]
         wanted, places = np.unique(ranks, return_inverse=True)
-        return np.stack([each(self._pictures[rank]) for rank in wanted])[places]
+        return in_portions((self._pictures[rank] for rank in wanted), len(wanted), each)[places]
 
     def close(self) -> None:
         """Nothing to give back: the array is the caller's."""
@@ -146,6 +148,7 @@ def _as_array(source: Any) -> np.ndarray:
         source = source.detach().cpu().numpy()
     elif not isinstance(source, np.ndarray):
         raise VideoError(f"a video cannot be made from {type(source).__name__}; pass {_ACCEPTED}")
+    source = np.asarray(source)  # a memory map is slow to index
     if source.dtype != np.uint8 or source.ndim != 4 or source.shape[3] != 3 or 0 in source.shape:
         shape = list(source.shape)
         raise VideoError(f"an array of type {source.dtype} and shape {shape} is no video; pass {_ACCEPTED}")
