@@ -155,6 +155,14 @@ def test_a_goal_is_met_or_not() -> None:
     assert page.Goal("b", "s", "k", 4.0, unit=" s").row({"s": seconds}) == ["b", "≤ 4.00 s", "4.51 s", "no"]
 
 
+def test_a_ratio_stands_beside_its_seconds() -> None:
+    seconds = {name: {"median": value} for name, value in {"a, x, y": 2.0, "b, x, y": 4.0, "c": 1.0}.items()}
+    rows = page.ratio_table({"ratios": {"a / b, x, y": 0.5}, "seconds": seconds}).splitlines()[2:]
+    assert rows == ["| x, y: a / b | 0.50 | *2.00 / 4.00 s* |"]
+    rows = page.ratio_table({"ratios": {"c / c": 1.0}, "seconds": seconds}).splitlines()[2:]
+    assert rows == ["| c / c | 1.00 | *1.00 / 1.00 s* |"]
+
+
 @pytest.mark.parametrize(
     ("value", "shown"), [(0.0123, "0.012"), (0.85, "0.85"), (1.234, "1.23"), (31.4, "31.4"), (402.6, "403")]
 )
@@ -212,7 +220,7 @@ def test_the_command_writes_a_document(tmp_path: Path) -> None:
     assert document["section"] == "text"
     assert document["machine"]["cores"] >= 1
     assert document["versions"]["torch"] == version("torch")
-    assert document["ratios"]["anew / plain, full context"] > 0
+    assert document["ratios"]["anew / plain form"] > 0
     assert document["process_peak_gib"] > 0.1
     for wrong in (["nothing"], ["text", "--quick"]):  # no such section; quick figures among the results
         failed = subprocess.run([*command, *wrong], capture_output=True, text=True)

@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional as F
 
 from m2clip.config.model import CLIP_MEAN, CLIP_STD
 from m2clip.data.dataset import Item, VideoDataset
+from m2clip.data.frame_cache import FrameCache
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.sampling import spatial_corners, test_indices
 from m2clip.data.video import Video
@@ -41,6 +42,12 @@ def measure(workload: Workload, folder: Path) -> dict[str, Any]:
     dataset, chosen = test_item(workload, short)
     naive = ("resizing everything", lambda: resize_everything(workload, short, chosen))
     compare("test item", naive, {"ours": lambda: our_item(dataset)})
+
+    with TemporaryDirectory() as kept:
+        frames = FrameCache(kept, most_bytes=2**30)
+        cached, decoded = (_dataset(workload, short, train=True, cache=cache) for cache in (frames, None))
+        decoding = ("decoding", lambda: our_item(decoded))
+        compare("training item", decoding, {"data.cache": lambda: our_item(cached)})  # the warm-up fills it
 
     for gop in GOPS:
         path = make_video(folder, size=workload.large_video, seconds=workload.middle_seconds, gop_frames=gop)
@@ -74,19 +81,26 @@ def _some_frames_of(workload: Workload, path: Path) -> Case:
 
 def test_item(workload: Workload, path: Path) -> tuple[VideoDataset, np.ndarray]:
     """A data set of this one video with all its test views, and the frames [V, T] that these take."""
-    manifest = Manifest((Sample(path, 0),), ("a",), (), "none", "")
-    views = {"frames": workload.frames, "stride_frames": STRIDE_FRAMES}
-    dataset = VideoDataset(
-        manifest,
-        **views,
+    dataset = _dataset(workload, path, train=False)
+    chosen = test_indices(
+        FPS * workload.short_seconds, frames=workload.frames, stride_frames=STRIDE_FRAMES, views=VIEWS_TEMPORAL
+    )
+    return dataset, chosen
+
+
+def _dataset(workload: Workload, path: Path, *, train: bool, cache: FrameCache | None = None) -> VideoDataset:
+    return VideoDataset(
+        Manifest((Sample(path, 0),), ("a",), (), "none", ""),
+        frames=workload.frames,
+        stride_frames=STRIDE_FRAMES,
         size=workload.backbone.image_size,
         mean=CLIP_MEAN,
         std=CLIP_STD,
-        train=False,
+        train=train,
         views_temporal=VIEWS_TEMPORAL,
         views_spatial=VIEWS_SPATIAL,
+        cache=cache,
     )
-    return dataset, test_indices(FPS * workload.short_seconds, **views, views=VIEWS_TEMPORAL)
 
 
 def our_item(dataset: VideoDataset) -> Tensor:

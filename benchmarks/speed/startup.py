@@ -16,22 +16,20 @@ def measure(workload: Workload, folder: Path) -> dict[str, Any]:
     video = make_video(folder, size=workload.small_video, seconds=workload.short_seconds, gop_frames=250)
     program = (sys.executable, "-m", "m2clip")
     commands = {
-        "python": (sys.executable, "-c", "pass"),
+        "python -c pass": (sys.executable, "-c", "pass"),
         "import m2clip": (sys.executable, "-c", "import m2clip"),
         "import torch": (sys.executable, "-c", "import torch"),
-        "help": (*program, "--help"),
-        "classify": (*program, "classify", str(video), "--checkpoint", "builtin", "--labels", LABELS),
+        "m2clip --help": (*program, "--help"),
+        "m2clip classify": (*program, "classify", str(video), "--checkpoint", "builtin", "--labels", LABELS),
     }
     cases = {name: process_seconds(command) for name, command in commands.items()}
     found = alternate(cases, rounds=2 * workload.rounds - 1)
     return {
         "seconds": found.document(),
         "ratios": {
-            "classify / import torch": found.ratio("classify", "import torch"),
-            "help / import torch": found.ratio("help", "import torch"),
+            f"m2clip {name} / import torch": found.ratio(f"m2clip {name}", "import torch")
+            for name in ("--help", "classify")
         },
-        "values": {
-            # The interpreter's own start is none of the import's doing.
-            "import m2clip alone, seconds": found.median("import m2clip") - found.median("python"),
-        },
+        # The interpreter's own start is none of the import's doing.
+        "values": {"import m2clip alone, seconds": found.median("import m2clip") - found.median("python -c pass")},
     }

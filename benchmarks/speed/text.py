@@ -25,14 +25,14 @@ def measure(workload: Workload) -> dict[str, Any]:
         "kept": lambda: kept_class_embeddings(model, model.info.texts),  # the warm-up keeps them
         "forward in a step": lambda: model.finish_texts(prepared),
     }
-    plainly = {"anew": cases["anew"], "plain, full context": lambda: plain.encode_text(model, full)}
+    plainly = {"anew": cases["anew"], "plain form": lambda: plain.encode_text(model, full)}
     with torch.inference_mode():
         found = alternate(cases, rounds=workload.rounds)
         slow = alternate(plainly, rounds=1, warmup=0)
     return {
-        "seconds": found.document() | {"plain, full context": slow.document()["plain, full context"]},
+        "seconds": found.document() | {"plain form": slow.document()["plain form"]},
         "ratios": {
-            "anew / plain, full context": slow.ratio("anew", "plain, full context"),
+            "anew / plain form": slow.ratio("anew", "plain form"),
             "kept / anew": found.ratio("kept", "anew"),
             "forward in a step / anew": found.ratio("forward in a step", "anew"),
         },
