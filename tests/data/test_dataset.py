@@ -10,6 +10,7 @@ import torch
 from m2clip.data import dataset as dataset_module
 from m2clip.data.dataset import BadFile, BadFiles, Batch, Item, VideoDataset, collate, epoch_batches, make_loader
 from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.transforms import PixelStatistics
 from m2clip.errors import VideoError
 from tests.small_inputs import moving_square, write_sound, write_video
 
@@ -130,6 +131,16 @@ def test_a_batch_of_pixels_needs_their_statistics() -> None:
         Batch(pixels, labels, labels)
     values = torch.randn(2, 1, 4, 3, 8, 8)
     assert Batch(values, labels, labels).clips is values
+
+
+def test_one_view_of_a_batch_is_that_part_of_its_clips() -> None:
+    pixels = torch.randint(256, (2, 3, 4, 3, 8, 8), dtype=torch.uint8)
+    labels = torch.tensor([0, 1])
+    values = torch.randn(2, 3, 4, 3, 8, 8)
+    statistics = PixelStatistics((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    for batch in (Batch(pixels, labels, labels, statistics=statistics), Batch(values, labels, labels)):
+        for number in range(3):
+            assert torch.equal(batch.view(number, device=torch.device("cpu")), batch.clips[:, number])
 
 
 def test_views_share_decoding_and_resizing(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,11 @@ class Batch:
         """float32 [B, V, T, 3, H, W], normalised, where the pixels are; made anew each time."""
         return self.pixels if self.statistics is None else self.statistics.normalize(self.pixels)
 
+    def view(self, number: int, *, device: torch.device) -> Tensor:
+        """The clips of one view, float32 [B, T, 3, H, W], normalised on this device. It is not waited for."""
+        pixels = self.pixels[:, number].to(device, non_blocking=True)
+        return pixels if self.statistics is None else self.statistics.normalize(pixels)
+
     def pin_memory(self) -> Self:
         """The same batch in page-locked memory; called by the loader."""
         return replace(self, pixels=self.pixels.pin_memory(), labels=self.labels.pin_memory())

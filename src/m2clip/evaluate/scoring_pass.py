@@ -88,8 +88,8 @@ class ScoringPass:
         rows = batch.indices.to(self.device)
         views: dict[Reading, list[Tensor]] = {reading: [] for reading in self.tables}
         frames: list[Tensor] = []  # [B, T, D] a view
-        for clips in batch.clips.unbind(1):  # one view at a time: a batch of many views would not fit into memory
-            features = model.encode_video(clips.to(self.device))
+        for view in range(batch.pixels.shape[1]):  # one at a time: a batch of many views would not fit into memory
+            features = model.encode_video(batch.view(view, device=self.device))
             logits = None
             if self.head_columns is not None and features.visual_logits is not None:
                 logits = features.visual_logits[:, self.head_columns]

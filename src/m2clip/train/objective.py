@@ -82,7 +82,7 @@ class Objective:
     def __call__(self, fabric: "Fabric", module: nn.Module, batch: Batch, *, epoch: int) -> losses.Losses:
         """The terms of this process's share of a batch."""
         count = len(batch.labels)
-        clips = batch.clips[:, 0].to(self._device, non_blocking=True)  # [B, T, 3, H, W]: a training clip is one view
+        clips = batch.view(0, device=self._device)  # [B, T, 3, H, W]: a training clip is one view
         # A process without a readable video still takes part, with a black clip that has no weight.
         clips = clips if count else clips.new_zeros(1, *clips.shape[1:])
         masked = self._mask(batch, epoch) if self._masker else None
@@ -90,11 +90,11 @@ class Objective:
             with fabric.autocast():
                 self._class_texts = self._model.prepare_texts(self._class_tokens)
         embedding, visual_logits, text, word_logits = module(
-            clips, self._class_texts, None if masked is None else masked.tokens.to(self._device)
+            clips, self._class_texts, None if masked is None else masked.tokens.to(self._device, non_blocking=True)
         )
         if text is not None and self._texts_a_class is not None:
             text = mean_of_texts(text, self._texts_a_class)
-        labels = batch.labels.to(self._device)
+        labels = batch.labels.to(self._device, non_blocking=True)
         videos, owners, total = self._everyone(fabric, embedding[:count], labels)
         nothing = 0.0 * embedding.sum()  # keeps the graph, and so the exchange of gradients, where a term has no sample
         share = fabric.world_size * count / max(total, 1)
@@ -113,7 +113,7 @@ class Objective:
         if self._weights["visual"] > 0 and visual_logits is not None:
             terms["visual"] = share * losses.visual(visual_logits, labels) if count else nothing
         if masked is not None and word_logits is not None:
-            targets = masked.targets.to(self._device)
+            targets = masked.targets.to(self._device, non_blocking=True)
             hidden_words = (targets != NOT_A_TARGET).sum() if count else labels.new_zeros(())
             everywhere = gathered(fabric, hidden_words).sum().clamp(min=1)
             words = losses.mlm(word_logits, targets) if count else nothing
