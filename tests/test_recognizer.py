@@ -201,6 +201,24 @@ def test_views_are_scored_one_by_one_and_averaged_as_probabilities(tmp_path: Pat
     assert torch.allclose(read.probabilities, read.views.mean(0))
 
 
+def test_views_and_windows_are_those_of_clips_cut_one_by_one(video: Path) -> None:
+    """Decoding and resizing are shared; here each clip is made on its own, by the plain form."""
+    model = tiny_model()
+    recognizer = Recognizer(model, frames=4, views_temporal=2, views_spatial=3)
+    ranges = [(0, 20), (10, 33), (39, 40)]
+    indices = recognizer._sampled(ranges)
+    with Video(video) as opened, torch.inference_mode():
+        found = recognizer._encode(opened, indices)
+        sizes = model.info.sizes
+        plain = [
+            clip_of_frames(opened.frames(view), size=sizes.image_size, crops=3, mean=sizes.mean, std=sizes.std)
+            for one in indices
+            for view in one
+        ]
+        assert torch.equal(found.embedding, model.encode_video(torch.cat(plain)).embedding)
+    assert found.embedding.shape[0] == 3 * 2 * 3
+
+
 def test_any_number_of_frames_works(video: Path) -> None:
     model = tiny_model()
     assert Recognizer(model).frames == 8

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from m2clip.config import BACKBONES
 from m2clip.data.descriptions import TextSource
 from m2clip.data.prompts import class_texts
 from m2clip.data.sampling import shown_frames, test_indices, window_spans
-from m2clip.data.transforms import test_clip
+from m2clip.data.transforms import PixelStatistics, shrunk, test_pixels
 from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.kept_texts import kept_class_embeddings
@@ -229,20 +230,13 @@ class Recognizer:
     def _encode(self, video: Video, indices: NDArray[np.int64]) -> VideoFeatures:
         """Frame indices [R, temporal views, T] -> features of R * V clips, the views of a range together."""
         info = self.model.info
-        pictures = video.frames(indices.flatten().tolist())  # one call: frames that ranges share are decoded once
-        clips = [
-            test_clip(
-                pictures[first : first + self.frames],
-                size=info.image_size,
-                crops=self.views_spatial,
-                mean=info.sizes.mean,
-                std=info.sizes.std,
-            )
-            for first in range(0, len(pictures), self.frames)
-        ]
-        device = next(self.model.parameters()).device
+        # One call: a frame that ranges or views share is decoded and resized once.
+        pictures = video.frames(indices.flatten(), each=partial(shrunk, size=info.image_size))
+        clips = len(pictures) // self.frames
+        pixels = test_pixels(pictures, size=info.image_size, crops=self.views_spatial, clips=clips)
+        statistics = PixelStatistics(info.sizes.mean, info.sizes.std)
         with torch.inference_mode():
-            return self.model.encode_video(torch.cat(clips).to(device))
+            return self.model.encode_video(statistics.normalize(pixels.to(next(self.model.parameters()).device)))
 
     def _score_ranges(self, video: Video, ranges: Sequence[tuple[int, int]], classes: Classes) -> list[VideoScores]:
         """One result for each frame range."""
