@@ -56,6 +56,7 @@ def lower(model: VideoCLIP) -> None:
         adapters.to(torch.bfloat16)
     model.requires_grad_(False)
     model.rounded = "all"
+    model.compiled = None  # of the weights before
 
 
 def lower_frozen(model: VideoCLIP) -> None:

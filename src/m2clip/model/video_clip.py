@@ -1,7 +1,7 @@
 """What every method of adapting CLIP to video shares: a frozen CLIP, features of clips and texts, a record, a checkpoint."""
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -80,6 +80,16 @@ class Outputs:
     """[B, L, W]."""
 
 
+@dataclass(frozen=True)
+class CompiledImages:
+    """Compiled code for `encode_frames` (`model.compiled`)."""
+
+    shape: tuple[int, ...]
+    """Of a clip: (T, 3, H, W)."""
+    run: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """One clip [1, T, 3, H, W] -> frame embeddings [1, T, D] and class tokens [1, T, C]."""
+
+
 def checkpoint_header(info: ModelInfo) -> dict[str, str]:
     """The metadata of a checkpoint's file: the format, and what the model says of itself."""
     return {
@@ -106,6 +116,8 @@ class VideoCLIP(nn.Module):
         self._strength = 1.0
         self.rounded: Literal["nothing", "frozen", "all"] = "nothing"
         """Which weights were rounded for speed (`model.precision`) and are no longer what a file should hold."""
+        self.compiled: CompiledImages | None = None
+        """Code that takes the place of `encode_frames` where clips have its shape and nobody wants gradients."""
         self.recompute_blocks = False
         """Whether training keeps only the input of each image block and computes the rest again on the way back."""
         self.visual_head = VisualHead(info.sizes.vision_width, classes=classes) if classes and visual_head else None
@@ -130,6 +142,7 @@ class VideoCLIP(nn.Module):
         for adapter in adapters:
             adapter.strength = strength
         self._strength = strength
+        self.compiled = None  # it was made for another strength
 
     @property
     def logit_scale(self) -> Tensor:
@@ -169,7 +182,11 @@ class VideoCLIP(nn.Module):
                 "its position embeddings are interpolated",
                 stacklevel=2,
             )
-        parts = [self.encode_frames(part) for part in clips.split(self._at_once(clips))]
+        compiled = None if torch.is_grad_enabled() else self.compiled
+        if compiled is not None and clips.shape[1:] == compiled.shape:
+            parts = [compiled.run(clip) for clip in clips.split(1)]
+        else:
+            parts = [self.encode_frames(part) for part in clips.split(self._at_once(clips))]
         frames, class_tokens = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
         logits = None if self.visual_head is None else self.visual_head(self.head_features(class_tokens))
         return VideoFeatures(embedding=frames.mean(dim=1), frames=frames, visual_logits=logits)
@@ -222,6 +239,12 @@ class VideoCLIP(nn.Module):
     def block_adapters(self) -> Iterable[nn.Module]:
         """The trained modules that work inside the image tower's blocks."""
         return ()
+
+    def image_side(self) -> Iterator[tuple[str, Tensor]]:
+        """The tensors that `encode_frames` reads, by their names in the state dict."""
+        read = [*self.image_towers(), *self.trained_parts().values()]
+        wanted = {id(tensor) for part in read for tensor in part.state_dict(keep_vars=True).values()}
+        return (pair for pair in self.state_dict(keep_vars=True).items() if id(pair[1]) in wanted)
 
     def frozen_blocks(self) -> Iterator[Block]:
         """The blocks that training runs and does not train."""
