@@ -12,7 +12,8 @@ import m2clip.recognizer
 from m2clip import Prediction, Recognizer, load
 from m2clip.data.descriptions import TextSource
 from m2clip.data.tokenizer import get_tokenizer
-from m2clip.data.transforms import test_clip as clip_of_frames
+from m2clip.data.transforms import PixelStatistics
+from m2clip.data.transforms import test_pixels as pixels_of_frames
 from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError, VideoError
 from m2clip.kept_texts import kept_class_embeddings
@@ -43,7 +44,8 @@ def test_a_fresh_model_scores_like_its_frozen_clip() -> None:
     found = by_label(Recognizer(model).classify(still, LABELS))
     with torch.no_grad():
         sizes = model.info.sizes
-        image = clip_of_frames(still[:1], size=sizes.image_size, crops=1, mean=sizes.mean, std=sizes.std)[:, 0]
+        pixels = pixels_of_frames(still[:1], size=sizes.image_size)
+        image = PixelStatistics(sizes.mean, sizes.std).normalize(pixels)[:, 0]
         seen = F.normalize(model.clip.visual(image), dim=-1)
         read = F.normalize(model.clip.text(get_tokenizer()([f"A video of {name}" for name in LABELS])), dim=-1)
     expected = (100 * seen @ read.T).softmax(-1)[0].tolist()
@@ -211,11 +213,10 @@ def test_views_and_windows_are_those_of_clips_cut_one_by_one(video: Path) -> Non
         found = recognizer._encode(opened, indices)
         sizes = model.info.sizes
         plain = [
-            clip_of_frames(opened.frames(view), size=sizes.image_size, crops=3, mean=sizes.mean, std=sizes.std)
-            for one in indices
-            for view in one
+            pixels_of_frames(opened.frames(view), size=sizes.image_size, crops=3) for one in indices for view in one
         ]
-        assert torch.equal(found.embedding, model.encode_video(torch.cat(plain)).embedding)
+        clips = PixelStatistics(sizes.mean, sizes.std).normalize(torch.cat(plain))
+        assert torch.equal(found.embedding, model.encode_video(clips).embedding)
     assert found.embedding.shape[0] == 3 * 2 * 3
 
 

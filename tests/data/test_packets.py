@@ -41,6 +41,14 @@ def test_leading_frames_of_an_open_group_need_the_group_before(tmp_path: Path) -
     assert table.start_for(table.rank_at(key_pts)) == (key_ordinal, key_pts)
 
 
+@pytest.mark.parametrize(("layers", "spare"), [(1, True), (3, False)])
+def test_pictures_of_a_lower_layer_may_carry_others(tmp_path: Path, layers: int, spare: bool) -> None:
+    """H.265 calls a picture no reference that its own temporal layer does not need; a higher layer may."""
+    params = f"keyint=40:bframes=4:temporal-layers={layers}:pools=1:log-level=none"
+    path = encode(tmp_path / "a.mp4", "libx265", pattern(20), options={"x265-params": params})
+    assert table_of(path).spare.any() == spare
+
+
 def test_hidden_vp8_frames_are_not_counted(tmp_path: Path) -> None:
     table = table_of(vp8_with_hidden_frames(tmp_path, 50))
     assert (table.packet_count, len(table.pts), table.doubt) == (40, 40, "")

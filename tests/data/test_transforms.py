@@ -19,7 +19,7 @@ SIZES = [(1, 1), (1, 40), (40, 1), (7, 5), (48, 64), (64, 48), (32, 32), (31, 33
 
 
 def clip(frames: np.ndarray, **settings: Any) -> torch.Tensor:
-    return transforms.test_clip(frames, **{"size": 32, "mean": MEAN, "std": STD, **settings})
+    return PixelStatistics(MEAN, STD).normalize(transforms.test_pixels(frames, **{"size": 32, **settings}))
 
 
 def train(recipe: str, *, flip: bool = False, size: int = 32) -> Callable[..., torch.Tensor]:

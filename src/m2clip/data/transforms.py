@@ -38,22 +38,10 @@ class PixelStatistics:
         return pixels.contiguous().to(torch.float32).div_(255).sub_(mean).div_(std)
 
 
-def test_clip(
-    frames: np.ndarray,
-    *,
-    size: int,
-    crops: int = 1,  # noqa: PT028
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> torch.Tensor:
-    """Frames uint8 [T, H, W, 3] -> float32 [S, T, 3, size, size]: short side to `size`, S crops along the long side."""
-    return PixelStatistics(tuple(mean), tuple(std)).normalize(test_pixels(frames, size=size, crops=crops))
-
-
 def test_pixels(frames: np.ndarray, *, size: int, crops: int = 1, clips: int = 1) -> torch.Tensor:  # noqa: PT028
     """Frames of V clips one after another, uint8 [V * T, H, W, 3] -> pixels, uint8 [V * S, T, 3, size, size], a clip's crops together.
 
-    Cropped as by `test_clip`. Frames that `shrunk` has brought to `size` are taken as they are.
+    The short side becomes `size`, and S crops lie along the long side. Frames that `shrunk` made are taken as they are.
     """
     pixels = _as_planes(_resize_short_side(_as_clip(frames), size))
     height, width = pixels.shape[-2:]
