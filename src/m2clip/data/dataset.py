@@ -173,7 +173,8 @@ class VideoDataset(Dataset[Item | BadFile]):
         assert self._augment is not None
         rng = np.random.default_rng((self.seed, self.epoch, index))
         chosen = start + train_indices(end - start, frames=self.frames, stride_frames=self.stride_frames, rng=rng)
-        drawn = self._augment.draw(video.info.height, video.info.width, seed=int(rng.integers(2**63)))
+        info = video.info
+        drawn = self._augment.draw(info.height, info.width, seed=int(rng.integers(2**63)))
         return drawn.finish(video.frames(chosen, each=drawn.cut))[None]
 
     def _views(self, video: Video, start: int, end: int) -> Tensor:
