@@ -1,11 +1,17 @@
 """Video inference against the frozen CLIP tower, against the plain form, and against the machine's matrix product."""
 
+import sys
+import time
 from typing import Any
 
 import plain
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from m2clip.errors import ConfigError
+from m2clip.model.compiled import compile_images
+from m2clip.model.m2clip import M2CLIP
+from m2clip.model.precision import lower
 from speed.timing import Case, alternate
 from speed.workload import (
     PRECISIONS,
@@ -28,6 +34,10 @@ def measure(workload: Workload) -> dict[str, Any]:
     seconds, ratios, values = {}, {}, {"gflop": counted}
     for precision in PRECISIONS:
         model, plainly = build_model(workload), build_model(workload)
+        compiled, waited = compiled_model(workload, precision)
+        if waited and precision == "bf16":
+            values["compile_seconds"] = waited
+        ours = ("ours",) if compiled is None else ("ours", "compiled")
         for batch in (1, workload.batch):
             videos = clips(workload, batch)
             name = f"{precision}, batch {batch}"
@@ -36,26 +46,48 @@ def measure(workload: Workload) -> dict[str, Any]:
                 "tower": inference_case(tower, videos.flatten(0, 1), precision=precision),
                 "product": mlp_product(workload, batch, precision),
             }
+            if compiled is not None:
+                cases["compiled"] = inference_case(compiled.encode_video, videos, precision="fp32")
             if batch == 1:
                 cases["plain"] = inference_case(plain.encode_video, plainly, videos, precision=precision)
             found = alternate(cases, rounds=workload.rounds)
             seconds |= {f"{case}, {name}": value for case, value in found.document().items()}
-            ratios[f"ours / tower, {name}"] = found.ratio("ours", "tower")
-            if batch == 1:
-                ratios[f"ours / plain, {name}"] = found.ratio("ours", "plain")
+            pairs = (("ours", "tower"), ("compiled", "tower"), ("ours", "plain"))
+            ratios |= {f"{a} / {b}, {name}": found.ratio(a, b) for a, b in pairs if a in cases and b in cases}
             # Rate of ours over the rate of the product: (their arithmetic / their seconds) each, median of the rounds.
             work = batch * counted["ours"] / product_gflop(workload, batch)
-            values[f"share of torch.mm, {name}"] = work / found.ratio("ours", "product")
+            for case in ours:
+                values[f"{case}: share of torch.mm, {name}"] = work / found.ratio(case, "product")
+        for case in ours:
+            one, many = (seconds[f"{case}, {precision}, batch {batch}"]["median"] for batch in (1, workload.batch))
+            values[f"{case}: a video of {workload.batch} / alone, {precision}"] = many / workload.batch / one
     rates = {
         f"torch.mm {rows}x{inner}x{outer}, {precision}": product_rate(rows, inner, outer, precision, workload.rounds)
         for batch in (1, workload.batch)
         for rows, inner, outer in layer_shapes(workload, batch)
         for precision in PRECISIONS
     }
-    for precision in PRECISIONS:
-        one, many = (seconds[f"ours, {precision}, batch {batch}"]["median"] for batch in (1, workload.batch))
-        ratios[f"a video in a batch of {workload.batch} / alone, {precision}"] = many / workload.batch / one
     return {"seconds": seconds, "ratios": ratios, "values": values | {"gflop_per_second": rates}}
+
+
+def compiled_model(workload: Workload, precision: Precision) -> tuple[M2CLIP | None, list[float]]:
+    """A model with its image tower compiled, and seconds: of compiling, and of a second start that finds the result.
+
+    None and no seconds on a machine that cannot compile.
+    """
+    waited = []
+    for _ in range(2):
+        model = build_model(workload)
+        if precision == "bf16":
+            lower(model)
+        started = time.perf_counter()
+        try:
+            compile_images(model, frames=workload.frames)
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            return None, []
+        waited.append(time.perf_counter() - started)
+    return model, waited
 
 
 def arithmetic(workload: Workload) -> dict[str, float]:

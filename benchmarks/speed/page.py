@@ -2,83 +2,15 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-Documents = Mapping[str, dict[str, Any]]
-"""What was measured, by section; sections that were not are absent."""
+from speed.goals import GOALS, Documents
+from speed.markdown import number, table
 
 ABSENT = "Not measured yet."
 END = "<!-- end -->"
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One line of the table of goals."""
-
-    title: str
-    section: str
-    key: str
-    """Of the section's ratios, values or medians of seconds."""
-    limit: float
-    at_least: bool = False
-    percent: bool = False
-    unit: str = ""
-
-    def row(self, documents: Documents) -> list[str]:
-        """Title, goal, measured, and whether that is enough."""
-        sign = "≥" if self.at_least else "≤"
-        value = self.value(documents)
-        if value is None:
-            return [self.title, f"{sign} {self._shown(self.limit)}", "", ""]
-        met = value >= self.limit if self.at_least else value <= self.limit
-        return [self.title, f"{sign} {self._shown(self.limit)}", self._shown(value), "yes" if met else "no"]
-
-    def value(self, documents: Documents) -> float | None:
-        """What was measured."""
-        document = documents.get(self.section)
-        if document is None:
-            return None
-        for group in ("ratios", "values"):
-            if self.key in document[group]:
-                return document[group][self.key]
-        return document["seconds"][self.key]["median"]
-
-    def _shown(self, value: float) -> str:
-        return f"{100 * value:.0f} %" if self.percent else f"{number(value)}{self.unit}"
-
-
-GOALS = (
-    Goal("inference, bf16, one video: ours / CLIP's image tower", "inference", "ours / tower, bf16, batch 1", 1.0),
-    Goal("inference, bf16, four videos: the same", "inference", "ours / tower, bf16, batch 4", 0.85),
-    Goal("inference, fp32, one video: the same", "inference", "ours / tower, fp32, batch 1", 1.1),
-    Goal("inference, fp32, four videos: the same", "inference", "ours / tower, fp32, batch 4", 1.1),
-    Goal(
-        "a video in a batch of four / a video alone, bf16",
-        "inference",
-        "a video in a batch of 4 / alone, bf16",
-        1.0,
-    ),
-    Goal(
-        "share of `torch.mm`'s rate, bf16, four videos",
-        "inference",
-        "share of torch.mm, bf16, batch 4",
-        0.85,
-        at_least=True,
-        percent=True,
-    ),
-    Goal("training step, bf16, four videos: ours / the tower's forward pass", "training", "step / tower", 1.8),
-    Goal("peak memory of `m2clip train` with that step", "training", "peak_gib", 3.5, unit=" GiB"),
-    Goal("test item, 3x4 views: ours / resizing everything", "reading", "ours / resizing everything, test item", 0.12),
-    Goal("8 frames of 60 s, 720p, GOP 30: ours / decoding everything", "reading", "ours / decoding everything, 60 s, GOP 30", 0.15),
-    Goal("the same, GOP 250", "reading", "ours / decoding everything, 60 s, GOP 250", 0.6),
-    Goal("8 frames of a 10-minute file / of a 10-second file, GOP 30", "reading", "ours / short file, 600 s, GOP 30", 3.0),
-    Goal("`classify`, whole process", "startup", "m2clip classify", 4.0, unit=" s"),
-    Goal("`m2clip --help`, whole process", "startup", "m2clip --help", 0.4, unit=" s"),
-    Goal("`import m2clip`, beyond Python's own start", "startup", "import m2clip alone, seconds", 0.1, unit=" s"),
-)  # fmt: skip
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]]:
@@ -100,20 +32,6 @@ def performance_page(text: str, documents: Documents) -> str:
     return text
 
 
-def number(value: float) -> str:
-    """Three digits: 0.0123, 1.23, 12.3, 123."""
-    digits = 3 - len(str(int(abs(value)))) if abs(value) >= 1 else 2
-    if 0 < abs(value) < 0.1:
-        return f"{value:.2g}"
-    return f"{value:.{max(digits, 0)}f}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _machine(document: Mapping[str, Any]) -> str:
     machine, versions = document["machine"], document["versions"]
     bf16 = ", ".join(machine["bf16_instructions"]) or "none"
@@ -125,7 +43,7 @@ def _machine(document: Mapping[str, Any]) -> str:
 
 
 def _goals(documents: Documents) -> str:
-    return table(("", "goal", "measured", "met"), [goal.row(documents) for goal in GOALS])
+    return table(("", "goal", "measured", "compiled", "met"), [goal.row(documents) for goal in GOALS])
 
 
 def _inference(documents: Documents) -> str:
@@ -134,22 +52,30 @@ def _inference(documents: Documents) -> str:
     batch = document["settings"]["batch"]
     columns = [f"{precision}, batch {size}" for precision in ("fp32", "bf16") for size in (1, batch)]
     videos = {column: 1 if column.endswith("batch 1") else batch for column in columns}
-    rows = []
-    for title, prefix in (
-        ("ours / tower", "ours / tower"),
-        ("compiled / tower", "compiled / tower"),
-        ("ours / plain form", "ours / plain"),
-    ):
-        found = [ratios.get(f"{prefix}, {column}") for column in columns]
-        if any(value is not None for value in found):
-            rows.append([title, *("" if value is None else number(value) for value in found)])
-    rows.append(
-        ["share of `torch.mm`'s rate", *(f"{100 * values[f'share of torch.mm, {column}']:.0f} %" for column in columns)]
-    )
-    for title, case in (("*ours, ms a video*", "ours"), ("*tower, ms a video*", "tower")):
-        rows.append(
-            [title, *(f"*{1000 * seconds[f'{case}, {column}']['median'] / videos[column]:.0f}*" for column in columns)]
-        )
+
+    def row(title: str, key: str, show: Callable[[float], str]) -> list[str]:
+        """A row over the columns; what was not measured stays empty."""
+        shown = []
+        for column in columns:
+            name = f"{key}, {column}"
+            value = ratios.get(name, values.get(name, seconds.get(name, {}).get("median")))
+            shown.append("" if value is None else show(value / videos[column] if name in seconds else value))
+        return [title, *shown]
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.0f} %"
+
+    def milliseconds(value: float) -> str:
+        return f"*{1000 * value:.0f}*"
+
+    rows = [
+        row("ours / tower", "ours / tower", number),
+        row("compiled / tower", "compiled / tower", number),
+        row("ours / plain form", "ours / plain", number),
+        row("share of `torch.mm`'s rate", "ours: share of torch.mm", percent),
+        row("the same, compiled", "compiled: share of torch.mm", percent),
+        *(row(f"*{case}, ms a video*", case, milliseconds) for case in ("ours", "compiled", "tower")),
+    ]
     gflop = values["gflop"]
     rates: dict[str, dict[str, float]] = {}
     for name, rate in values["gflop_per_second"].items():
@@ -164,6 +90,9 @@ def _inference(documents: Documents) -> str:
                 ("rows x inner x outer", "fp32, GFLOP/s", "bf16, GFLOP/s"),
                 [[shape, f"{rate['fp32']:.0f}", f"{rate['bf16']:.0f}"] for shape, rate in rates.items()],
             ),
+            f"Compiling took {number(values['compile_seconds'][0])} s, and {number(values['compile_seconds'][1])} s in the next start."
+            if "compile_seconds" in values
+            else "Compiling was not possible here.",
             _machine(document),
         ]
     )
