@@ -1,7 +1,7 @@
 """One video -> labels, an embedding, a timeline: what the command line and programs call."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from m2clip.data.transforms import PixelStatistics, shrunk, test_pixels
 from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.kept_texts import kept_class_embeddings
+from m2clip.model.compiled import compile_images
 from m2clip.model.precision import Precision, for_inference
 from m2clip.model.video_clip import VideoCLIP, VideoFeatures
 from m2clip.scoring import Prediction, Reading, fuse_views, scores, top_predictions
@@ -114,6 +115,10 @@ class Recognizer:
         self.views_temporal, self.views_spatial = views_temporal, views_spatial
         self._texts = texts
         self._prepared: dict[object, Classes] = {}  # the set used last stands last
+
+    def compile(self, *, tell: Callable[[str], None] = lambda sentence: None) -> None:
+        """Run compiled code from now on: `model.compiled.compile_images` for the frames that are used here."""
+        compile_images(self.model, frames=self.frames, tell=tell)
 
     def classify(self, video: Any, labels: Labels | None = None, top: int = 5) -> list[Prediction]:
         """The `top` most probable labels of a video, best first.

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from m2clip import Recognizer
+from m2clip.model.video_clip import CompiledImages, VideoCLIP
 from tests.program import NAMES, Ran, one_sentence
 
 
@@ -192,6 +194,38 @@ def test_timeline(m2: Callable[..., Ran], place: Path) -> None:
     assert [window["end_seconds"] for window in windows] == pytest.approx([1, 1.5, 2])
     assert {found["label"] for window in windows for found in window["predictions"]} <= set(NAMES)
     assert m2(*arguments[:-1], "0").code == 1
+
+
+def test_compile_is_an_option_of_all_that_recognises(
+    m2: Callable[..., Ran], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs is code for as many frames as are used; what it would compute is left to the model here."""
+    asked: list[int] = []
+
+    def compile_images(model: VideoCLIP, *, frames: int, tell: Callable[[str], None]) -> None:
+        def run(clip: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            asked.append(clip.shape[1])
+            return model.encode_frames(clip)
+
+        size = model.info.image_size
+        model.compiled = CompiledImages((frames, 3, size, size), run)
+
+    monkeypatch.setattr("m2clip.model.compiled.compile_images", compile_images)
+    monkeypatch.setattr("m2clip.recognizer.compile_images", compile_images)
+    checkpoint = place / "model.safetensors"
+    calls = (
+        ("classify", place / "good.mp4", "--checkpoint", checkpoint),
+        ("timeline", place / "good.mp4", "--checkpoint", checkpoint),
+        ("embed", place / "good.mp4", "--checkpoint", checkpoint, "--json"),
+        ("evaluate", checkpoint, "--data", place / "data"),
+    )
+    for call in calls:
+        ran = m2(*call, "--compile", "--frames", "3")
+        assert ran.code == 0, ran.err
+        assert set(asked) == {3}, call
+        asked.clear()
+        assert m2(*call, "--frames", "3").out == ran.out
+        assert asked == []
 
 
 def test_precision_is_an_option_of_all_that_recognises(m2: Callable[..., Ran], place: Path) -> None:

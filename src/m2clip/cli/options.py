@@ -57,6 +57,12 @@ Precision = Annotated[
     PrecisionName,
     typer.Option("--precision", help="fp32: exact; bf16: faster where the hardware has it; auto: bf16 if it has."),
 ]
+Compile = Annotated[
+    bool,
+    typer.Option(
+        "--compile", help="Run compiled code: the first time takes about a minute, later starts a second or two."
+    ),
+]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1; default: a GPU if there is one.")]
 Top = Annotated[int, typer.Option("--top", min=1, help="How many labels to give.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]

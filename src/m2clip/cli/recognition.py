@@ -9,6 +9,7 @@ import typer
 
 from m2clip.cli.options import (
     Checkpoint,
+    Compile,
     Device,
     Frames,
     Json,
@@ -47,6 +48,7 @@ def classify(
     frames: Frames = None,
     strength: Strength = None,
     precision: Precision = PrecisionName.fp32,
+    compiled: Compile = False,
     templates: Templates = None,
     texts: Texts = None,
     device: Device = None,
@@ -64,6 +66,7 @@ def classify(
         texts=source,
         device=device,
         precision=precision,
+        compiled=compiled,
     )
     chosen = _labels(recognizer.model, names, labels_file, source)
     classes = recognizer.prepare(chosen)
@@ -105,6 +108,7 @@ def timeline(
     frames: Frames = None,
     strength: Strength = None,
     precision: Precision = PrecisionName.fp32,
+    compiled: Compile = False,
     templates: Templates = None,
     texts: Texts = None,
     device: Device = None,
@@ -122,6 +126,7 @@ def timeline(
         texts=source,
         device=device,
         precision=precision,
+        compiled=compiled,
     )
     chosen = _labels(recognizer.model, names, labels_file, source)
     windows = recognizer.timeline(video, chosen, window_seconds, step_seconds, top)
@@ -146,6 +151,7 @@ def embed(
     frames: Frames = None,
     strength: Strength = None,
     precision: Precision = PrecisionName.fp32,
+    compiled: Compile = False,
     device: Device = None,
     json: Json = False,
 ) -> None:
@@ -153,7 +159,14 @@ def embed(
     if out is None and not json:
         raise typer.BadParameter("say where the embeddings go: --out FILE.npz, --json, or both", param_hint="--out")
     recognizer = _recognizer(
-        checkpoint, weights=weights, views=views, frames=frames, strength=strength, device=device, precision=precision
+        checkpoint,
+        weights=weights,
+        views=views,
+        frames=frames,
+        strength=strength,
+        device=device,
+        precision=precision,
+        compiled=compiled,
     )
     if out is not None:
         from m2clip.report.files import results_folder
@@ -176,6 +189,7 @@ def _recognizer(
     strength: float | None,
     device: str | None,
     precision: PrecisionName,
+    compiled: bool,
     texts: "TextSource | None" = None,
 ) -> "Recognizer":
     temporal, spatial = view_counts(views)
@@ -194,6 +208,8 @@ def _recognizer(
         precision=precision.value,
         texts=texts,
     )
+    if compiled:
+        recognizer.compile(tell=say)
     info = recognizer.model.info
     if info.trained and recognizer.frames != info.frames:
         say(f"{recognizer.frames} frames a clip are used, the model was trained with {info.frames}")

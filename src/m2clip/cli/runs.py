@@ -12,6 +12,7 @@ from m2clip.cli.options import (
     BadFilePolicy,
     BatchSize,
     Classes,
+    Compile,
     Device,
     Frames,
     Json,
@@ -101,6 +102,7 @@ def evaluate(
     frames: Frames = None,
     strength: Strength = None,
     precision: Precision = PrecisionName.fp32,
+    compiled: Compile = False,
     templates: Templates = None,
     texts: Texts = None,
     batch_size: BatchSize = 8,
@@ -122,6 +124,7 @@ def evaluate(
     with _process_group(device) as (own_device, is_first):
         from m2clip.evaluate import Evaluation
         from m2clip.evaluate import evaluate as run
+        from m2clip.model.compiled import compile_images
         from m2clip.model.precision import for_inference
         from m2clip.protocol.run import ProtocolResult, run_protocol
         from m2clip.recognizer import find_model
@@ -130,6 +133,8 @@ def evaluate(
         model = for_inference(find_model(checkpoint, weights=weights).to(own_device), precision.value, in_place=True)
         if strength is not None:
             model.set_strength(strength)
+        if compiled:
+            compile_images(model, frames=frames or model.info.frames, tell=say)
         if out is not None and is_first:
             results_folder(out)  # before the work, which would be lost
         result: Evaluation | ProtocolResult
