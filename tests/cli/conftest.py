@@ -16,7 +16,8 @@ from tests.small_inputs import class_folders, moving_square, tiny_model, write_s
 
 @pytest.fixture
 def m2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
-    """Runs the program in this process."""
+    """Runs the program in this process, whose memory it leaves alone."""
+    monkeypatch.setattr("m2clip.cli.keep_freed_memory", lambda: None)
 
     def run(*arguments: object) -> Ran:
         monkeypatch.setattr(sys, "argv", ["m2clip", *map(str, arguments)])

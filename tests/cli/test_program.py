@@ -43,6 +43,13 @@ def test_version(m2: Callable[..., Ran]) -> None:
     assert m2("--version") == Ran(0, m2clip.__version__ + "\n", "")
 
 
+def test_the_program_keeps_freed_memory(m2: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[bool] = []
+    monkeypatch.setattr("m2clip.cli.keep_freed_memory", lambda: called.append(True))
+    m2("--version")
+    assert called == [True]
+
+
 def test_python_minus_m() -> None:
     run = subprocess.run([sys.executable, "-m", "m2clip", "--version"], capture_output=True, text=True, check=True)
     assert run.stdout == m2clip.__version__ + "\n"
