@@ -20,7 +20,7 @@ def plain_attention(qkv: Tensor, causal: bool) -> Tensor:
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("piece_bytes", [1, 2000, 2**22])
 def test_attention(monkeypatch: pytest.MonkeyPatch, causal: bool, piece_bytes: int) -> None:
-    monkeypatch.setattr(in_pieces, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(in_pieces, "SCORES_BYTES", piece_bytes)
     qkv = torch.randn(5, 7, 3, 2, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: in_pieces.attention(x, causal=causal), qkv)
     torch.testing.assert_close(in_pieces.attention(qkv, causal=causal), plain_attention(qkv, causal))
@@ -31,7 +31,7 @@ def test_attention(monkeypatch: pytest.MonkeyPatch, causal: bool, piece_bytes: i
 @pytest.mark.parametrize("activation", [QuickGELU(), GELU(), SiLU()], ids=lambda module: type(module).__name__)
 @pytest.mark.parametrize("piece_bytes", [1, 1000, 2**22])
 def test_frozen_mlp(monkeypatch: pytest.MonkeyPatch, activation: nn.Module, piece_bytes: int) -> None:
-    monkeypatch.setattr(in_pieces, "PIECE_BYTES", piece_bytes)
+    monkeypatch.setattr(in_pieces, "HIDDEN_BYTES", piece_bytes)
     mlp = MLP(6, activation=activation).double().requires_grad_(False)
     x = torch.randn(3, 5, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(mlp, x)

@@ -13,8 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-PIECE_BYTES = 2**22
-"""How large the largest tensor of a piece may be: some megabytes stay in a processor's cache."""
+SCORES_BYTES = 2**22
+"""How large the attention weights of a piece may be: some megabytes stay in a processor's cache."""
+HIDDEN_BYTES = 2**24
+"""How large an MLP's hidden layer of a piece may be: below what the C library gives back to the system after each use. Smaller pieces
+would read the weights more often."""
 
 
 def attention(qkv: Tensor, *, causal: bool) -> Tensor:
@@ -41,8 +44,8 @@ def frozen_mlp(x: Tensor, up: nn.Linear, activation: Activation, down: nn.Linear
     return _FrozenMLP.apply(x.to(dtype), activation, *weights)
 
 
-def _pieces(rows: int, row_bytes: int) -> Iterator[slice]:
-    step = max(1, PIECE_BYTES // max(row_bytes, 1))
+def _pieces(rows: int, row_bytes: int, most_bytes: int) -> Iterator[slice]:
+    step = max(1, most_bytes // max(row_bytes, 1))
     # As even as they can be: a last piece of a few rows would cost as many calls as a full one.
     count = max(1, math.ceil(rows / step))
     borders = [rows * i // count for i in range(count + 1)]
@@ -57,7 +60,7 @@ class _Attention(torch.autograd.Function):
         keep = ctx.needs_input_grad[0]
         kept = qkv.new_empty(batch * heads if keep else 0, tokens, tokens)
         future = torch.ones(tokens, tokens, dtype=torch.bool).triu_(1) if causal else None
-        for piece in _pieces(batch, heads * tokens * tokens * qkv.element_size()):
+        for piece in _pieces(batch, heads * tokens * tokens * qkv.element_size(), SCORES_BYTES):
             query, key, value = _split(qkv[piece])
             rows = slice(piece.start * heads, piece.stop * heads)
             place = kept[rows] if keep else query.new_empty(len(query), tokens, tokens)
@@ -75,7 +78,7 @@ class _Attention(torch.autograd.Function):
         qkv, kept = ctx.saved_tensors
         batch, tokens, _, heads, width = qkv.shape
         result = torch.empty_like(qkv, memory_format=torch.contiguous_format)
-        for piece in _pieces(batch, heads * tokens * tokens * qkv.element_size()):
+        for piece in _pieces(batch, heads * tokens * tokens * qkv.element_size(), SCORES_BYTES):
             query, key, value = _split(qkv[piece])
             weights = kept[piece.start * heads : piece.stop * heads]
             outward = gradients[0][piece].transpose(1, 2).reshape(-1, tokens, width)
@@ -102,7 +105,7 @@ class _FrozenMLP(torch.autograd.Function):
         rows = x.reshape(-1, x.shape[-1])
         out = torch.empty_like(rows)
         keep = ctx.needs_input_grad[0]
-        pieces = list(_pieces(len(rows), up.shape[0] * x.element_size()))
+        pieces = list(_pieces(len(rows), up.shape[0] * x.element_size(), HIDDEN_BYTES))
         longest = max((piece.stop - piece.start for piece in pieces), default=0)
         hidden = rows.new_empty(len(rows) if keep else longest, up.shape[0])
         scratch = hidden.new_empty(longest, up.shape[0]) if keep else hidden
@@ -122,7 +125,7 @@ class _FrozenMLP(torch.autograd.Function):
         hidden, up, down = ctx.saved_tensors
         outward = gradients[0].reshape(-1, up.shape[1])
         result = torch.empty_like(outward, memory_format=torch.contiguous_format)
-        pieces = list(_pieces(len(outward), up.shape[0] * outward.element_size()))
+        pieces = list(_pieces(len(outward), up.shape[0] * outward.element_size(), HIDDEN_BYTES))
         scratch = hidden.new_empty(max((piece.stop - piece.start for piece in pieces), default=0), up.shape[0])
         for piece in pieces:
             gradient = scratch[: piece.stop - piece.start]
