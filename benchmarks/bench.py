@@ -45,6 +45,7 @@ def section(name: str, *, quick: bool, out: Path, files: Path) -> None:
     """Measure one section in this process and write its JSON."""
     from dataclasses import asdict
 
+    import torch
     from speed import inference, reading, scale, startup, text, training
     from speed.timing import environment, process_peak_gib
     from speed.workload import FULL, QUICK
@@ -64,6 +65,7 @@ def section(name: str, *, quick: bool, out: Path, files: Path) -> None:
         found = {"inference": inference, "text": text}[name].measure(workload)
     else:
         found = {"training": training, "reading": reading, "startup": startup}[name].measure(workload, files)
+    where["machine"]["threads"] = torch.get_num_threads()  # a section may have set its own
     document = {
         "section": name,
         "command": f"python benchmarks/bench.py run {name}{' --quick' if quick else ''}",
