@@ -4,7 +4,7 @@ Functions of a model, written from docs/method.md: queries, keys and values by a
 temporal convolution as `conv1d` over the frames of each token, the spatial one as `conv2d` over the map of each frame, every token
 through every block, every text at its full length, the texts of the batch encoded on their own, nothing kept from call to call.
 Only a model's record and its tensors are read, by the names that checkpoints give them; gradients arrive at the model's own
-parameters. Weights stored in bfloat16 are computed with in float32.
+parameters.
 """
 
 from collections.abc import Mapping
@@ -27,8 +27,12 @@ Weights = Mapping[str, Tensor]
 
 
 def weights_of(model: M2CLIP) -> dict[str, Tensor]:
-    """The tensors of a model by name, in float32, with the way back to its parameters."""
-    return {name: tensor.float() for name, tensor in model.state_dict(keep_vars=True).items()}
+    """The tensors of a model by name: its very parameters. ValueError for a model that `model.precision` has changed for speed."""
+    if model.rounded != "nothing":
+        raise ValueError(
+            "this model's weights were rounded and folded for speed; the plain form takes it as it was before"
+        )
+    return model.state_dict(keep_vars=True)
 
 
 def part(weights: Weights, prefix: str) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from m2clip import create
 from m2clip.config import BackboneConfig, RunConfig
 from m2clip.data.dataset import Batch
 from m2clip.data.tokenizer import get_tokenizer
+from m2clip.model.precision import lower
 from m2clip.train.objective import Objective, Step
 from m2clip.train.preparation import start_fabric
 
@@ -164,3 +165,10 @@ def test_a_step(layout: str) -> None:
         else:
             close(gradient, parameter.grad, tolerance=GRADIENT, what=name)
     assert all(p.grad is None for p in model.parameters() if not p.requires_grad)
+
+
+def test_the_plain_form_of_a_changed_model_is_refused() -> None:
+    model = model_of()
+    lower(model)
+    with pytest.raises(ValueError, match="rounded and folded"):
+        plain.encode_video(model, clips_of(1, 2))
