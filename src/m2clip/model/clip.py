@@ -138,8 +138,9 @@ class Attention(nn.Module):
 
 
 def _in_pieces(projected: Tensor) -> bool:
-    """Whether `in_pieces.attention` is the faster one: see there. A compiler makes pieces of its own."""
-    return projected.device.type == "cpu" and projected.dtype == torch.bfloat16 and not torch.compiler.is_compiling()
+    """Whether `in_pieces.attention` is the faster one: see there."""
+    compiled_with_gradients = torch.compiler.is_compiling() and projected.requires_grad
+    return projected.device.type == "cpu" and projected.dtype == torch.bfloat16 and not compiled_with_gradients
 
 
 class MLP(nn.Sequential):

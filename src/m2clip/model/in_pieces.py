@@ -21,8 +21,22 @@ would read the weights more often."""
 
 
 def attention(qkv: Tensor, *, causal: bool) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v: queries, keys and values in one tensor [B, N, 3, heads, d] -> [B, N, heads, d]."""
-    return _Attention.apply(qkv, causal)
+    """softmax(q k^T / sqrt(d)) v: queries, keys and values in one tensor [B, N, 3, heads, d] -> [B, N, heads, d].
+
+    In compiled code it is one operation, without gradients.
+    """
+    return _operation(qkv, causal) if torch.compiler.is_compiling() else _Attention.apply(qkv, causal)
+
+
+@torch.library.custom_op("m2clip::attention", mutates_args=())
+def _operation(qkv: Tensor, causal: bool) -> Tensor:
+    return _attend(qkv, causal=causal, kept=None)
+
+
+@_operation.register_fake
+def _(qkv: Tensor, causal: bool) -> Tensor:
+    batch, tokens, _, heads, width = qkv.shape
+    return qkv.new_empty(batch, tokens, heads, width)
 
 
 class Activation(nn.Module):
@@ -52,26 +66,32 @@ def _pieces(rows: int, row_bytes: int, most_bytes: int) -> Iterator[slice]:
     return (slice(*pair) for pair in pairwise(borders))
 
 
+def _attend(qkv: Tensor, *, causal: bool, kept: Tensor | None) -> Tensor:
+    """The attention; its weights are written to `kept` [B * heads, N, N]."""
+    batch, tokens, _, heads, width = qkv.shape
+    out = qkv.new_empty(batch, tokens, heads, width)
+    future = torch.ones(tokens, tokens, dtype=torch.bool).triu_(1) if causal else None
+    for piece in _pieces(batch, heads * tokens * tokens * qkv.element_size(), SCORES_BYTES):
+        query, key, value = _split(qkv[piece])
+        rows = slice(piece.start * heads, piece.stop * heads)
+        place = query.new_empty(len(query), tokens, tokens) if kept is None else kept[rows]
+        weights = torch.bmm(query, key.transpose(1, 2), out=place)
+        if future is not None:
+            weights.masked_fill_(future, -torch.inf)
+        torch.softmax(weights, dim=-1, out=weights)
+        out[piece] = torch.bmm(weights, value).unflatten(0, (-1, heads)).transpose(1, 2)
+    return out
+
+
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, causal: bool) -> Tensor:
-        batch, tokens, _, heads, width = qkv.shape
-        out = qkv.new_empty(batch, tokens, heads, width)
-        keep = ctx.needs_input_grad[0]
-        kept = qkv.new_empty(batch * heads if keep else 0, tokens, tokens)
-        future = torch.ones(tokens, tokens, dtype=torch.bool).triu_(1) if causal else None
-        for piece in _pieces(batch, heads * tokens * tokens * qkv.element_size(), SCORES_BYTES):
-            query, key, value = _split(qkv[piece])
-            rows = slice(piece.start * heads, piece.stop * heads)
-            place = kept[rows] if keep else query.new_empty(len(query), tokens, tokens)
-            weights = torch.bmm(query, key.transpose(1, 2), out=place)
-            if future is not None:
-                weights.masked_fill_(future, -torch.inf)
-            torch.softmax(weights, dim=-1, out=weights)
-            out[piece] = torch.bmm(weights, value).unflatten(0, (-1, heads)).transpose(1, 2)
-        if keep:
+        kept = None
+        if ctx.needs_input_grad[0]:
+            batch, tokens, _, heads, _ = qkv.shape
+            kept = qkv.new_empty(batch * heads, tokens, tokens)
             ctx.save_for_backward(qkv, kept)
-        return out
+        return _attend(qkv, causal=causal, kept=kept)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
