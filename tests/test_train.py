@@ -205,7 +205,8 @@ def test_settings_that_cannot_be_trained(tmp_path: Path, videos: Path) -> None:
 
 def test_bfloat16_trains_float32_tensors(tmp_path: Path, videos: Path) -> None:
     best = run(settings(tmp_path / "run", videos, train={"epochs": 1, "warmup_epochs": 0, "precision": "bf16"}))
-    assert {tensor.dtype for tensor in load_file(best).values()} == {torch.float32}
+    dtypes = {name: tensor.dtype for name, tensor in load_file(best).items()}
+    assert {dtype for name, dtype in dtypes.items() if "adapter" in name or "head" in name} == {torch.float32}
     assert all(math.isfinite(line["total"]) for line in steps(best.parent))
 
 

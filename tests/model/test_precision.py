@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from m2clip import CheckpointError, create
+from m2clip import CheckpointError, create, load
 from m2clip.config import BackboneConfig
 from m2clip.model.clip import QuickGELU, SiLU
 from m2clip.model.precision import lower, lower_frozen, native_bf16
@@ -99,16 +99,29 @@ def test_gradients_with_lowered_frozen_weights_are_those_of_autocast() -> None:
 
 
 def test_what_was_rounded_is_not_saved(tmp_path: Path) -> None:
-    model = model_of()
+    model = create("builtin", class_names=("run", "jump"))
     lower_frozen(model)
     with pytest.raises(CheckpointError, match="rounded for speed; save it before"):
-        model.save(tmp_path / "a.safetensors")  # random weights: no file holds them, so this one would
-    model.save(tmp_path / "b.safetensors", with_backbone=False)
+        model.save(tmp_path / "a.safetensors", with_backbone=True)
+    model.save(tmp_path / "b.safetensors")
     model = model_of()
     lower(model)
     with pytest.raises(CheckpointError, match="rounded for speed"):
         model.save(tmp_path / "c.safetensors", with_backbone=False)
     assert {file.name for file in tmp_path.iterdir()} == {"b.safetensors"}
+
+
+def test_random_weights_that_were_rounded_are_the_models_own(tmp_path: Path) -> None:
+    """No file holds them, so nothing is lost: a checkpoint brings back the very weights that training stood on."""
+    model = model_of()
+    lower_frozen(model)
+    again = load(model.save(tmp_path / "a.safetensors"))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor.float())
+    assert all(parameter.dtype == torch.float32 for parameter in again.parameters())
+    clips = torch.randn(2, 4, 3, 32, 32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(again.encode_video(clips).frames, model.encode_video(clips).frames)
 
 
 def test_native_bf16_asks_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 SCORES_BYTES = 2**22
 """How large the attention weights of a piece may be: some megabytes stay in a processor's cache."""
-HIDDEN_BYTES = 2**24
+HIDDEN_BYTES = 24 * 2**20
 """How large an MLP's hidden layer of a piece may be: below what the C library gives back to the system after each use. Smaller pieces
 would read the weights more often."""
 

@@ -61,13 +61,17 @@ def lower(model: VideoCLIP) -> None:
 
 def lower_frozen(model: VideoCLIP) -> None:
     """Store the frozen products of all blocks in bfloat16, in place, for training under autocast, which would round them anew at
-    each step. The trained tensors stay float32. The frozen weights cannot be saved afterwards.
+    each step. The trained tensors stay float32.
+
+    Weights that some file holds cannot be saved afterwards. Random ones, which no file holds, are these from now on.
     """
+    known = model.info.weights.source is not None
     for block in model.frozen_blocks():
-        _fold(block)
+        if known:
+            _fold(block)
         for part in (block.attention, block.mlp):
             part.to(torch.bfloat16)
-    model.rounded = "frozen"
+    model.rounded = "frozen" if known else "nothing"
 
 
 def _fold(block: torch.nn.Module) -> None:

@@ -98,8 +98,7 @@ def _arithmetic(precision: Precision) -> Literal["bf16-mixed", "32-true"]:
 def ready_to_train(model: VideoCLIP, *, config: RunConfig) -> None:
     """Make a step fast and small: frozen weights in the precision of the run, blocks recomputed if that is wished."""
     model.recompute_blocks = config.train.recompute
-    # Frozen weights that no file holds go into the checkpoint, so they stay as they are.
-    if _arithmetic(config.train.precision) == "bf16-mixed" and model.info.weights.source is not None:
+    if _arithmetic(config.train.precision) == "bf16-mixed":
         lower_frozen(model)
 
 
