@@ -1,8 +1,9 @@
 """Attention in bfloat16 and the frozen MLP on a CPU, piece by piece, so that what lies between two products stays in the cache.
 
 Both give what the plain form gives, up to rounding, with gradients written by hand. The MLP keeps the input of its activation
-only, for frozen weights need no more. Attention is written with batched products: PyTorch's fused kernel needs half as long
-again in bfloat16 and on the way back two to ten times as long; in float32 it is the fused kernel that is faster.
+only, for frozen weights need no more; attention keeps its input and computes its weights again on the way back, which costs a
+few percent of a step and saves a tenth of its memory. Attention is written with batched products: PyTorch's fused kernel needs
+half as long again in bfloat16 and on the way back two to ten times as long; in float32 it is the fused kernel that is faster.
 """
 
 import math
@@ -30,7 +31,13 @@ def attention(qkv: Tensor, *, causal: bool) -> Tensor:
 
 @torch.library.custom_op("m2clip::attention", mutates_args=())
 def _operation(qkv: Tensor, causal: bool) -> Tensor:
-    return _attend(qkv, causal=causal, kept=None)
+    batch, tokens, _, heads, width = qkv.shape
+    out = qkv.new_empty(batch, tokens, heads, width)
+    for piece in _pieces(batch, heads * tokens * tokens * qkv.element_size(), SCORES_BYTES):
+        query, key, value = _split(qkv[piece])
+        mixed = torch.bmm(_weights(query, key, causal), value)
+        out[piece] = mixed.unflatten(0, (-1, heads)).transpose(1, 2)
+    return out
 
 
 @_operation.register_fake
@@ -66,41 +73,21 @@ def _pieces(rows: int, row_bytes: int, most_bytes: int) -> Iterator[slice]:
     return (slice(*pair) for pair in pairwise(borders))
 
 
-def _attend(qkv: Tensor, *, causal: bool, kept: Tensor | None) -> Tensor:
-    """The attention; its weights are written to `kept` [B * heads, N, N]."""
-    batch, tokens, _, heads, width = qkv.shape
-    out = qkv.new_empty(batch, tokens, heads, width)
-    future = torch.ones(tokens, tokens, dtype=torch.bool).triu_(1) if causal else None
-    for piece in _pieces(batch, heads * tokens * tokens * qkv.element_size(), SCORES_BYTES):
-        query, key, value = _split(qkv[piece])
-        rows = slice(piece.start * heads, piece.stop * heads)
-        place = query.new_empty(len(query), tokens, tokens) if kept is None else kept[rows]
-        weights = torch.bmm(query, key.transpose(1, 2), out=place)
-        if future is not None:
-            weights.masked_fill_(future, -torch.inf)
-        torch.softmax(weights, dim=-1, out=weights)
-        out[piece] = torch.bmm(weights, value).unflatten(0, (-1, heads)).transpose(1, 2)
-    return out
-
-
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, causal: bool) -> Tensor:
-        kept = None
-        if ctx.needs_input_grad[0]:
-            batch, tokens, _, heads, _ = qkv.shape
-            kept = qkv.new_empty(batch * heads, tokens, tokens)
-            ctx.save_for_backward(qkv, kept)
-        return _attend(qkv, causal=causal, kept=kept)
+        ctx.save_for_backward(qkv)
+        ctx.causal = causal
+        return _operation(qkv, causal)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        qkv, kept = ctx.saved_tensors
+        (qkv,) = ctx.saved_tensors
         batch, tokens, _, heads, width = qkv.shape
         result = torch.empty_like(qkv, memory_format=torch.contiguous_format)
         for piece in _pieces(batch, heads * tokens * tokens * qkv.element_size(), SCORES_BYTES):
             query, key, value = _split(qkv[piece])
-            weights = kept[piece.start * heads : piece.stop * heads]
+            weights = _weights(query, key, ctx.causal)
             outward = gradients[0][piece].transpose(1, 2).reshape(-1, tokens, width)
             to_weights = torch.bmm(outward, value.transpose(1, 2))
             to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
@@ -115,6 +102,15 @@ def _split(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """[B, N, 3, heads, d] -> query / sqrt(d), key, value, each a contiguous [B * heads, N, d]: a product would copy a strided one."""
     query, key, value = qkv.permute(2, 0, 3, 1, 4).clone(memory_format=torch.contiguous_format).flatten(1, 2)
     return query.mul_(query.shape[-1] ** -0.5), key, value
+
+
+def _weights(query: Tensor, key: Tensor, causal: bool) -> Tensor:
+    """Scaled queries and keys [B * heads, N, d] -> attention weights [B * heads, N, N]."""
+    scores = torch.bmm(query, key.transpose(1, 2))
+    if causal:
+        future = torch.ones(scores.shape[1:], dtype=torch.bool).triu_(1)
+        scores.masked_fill_(future, -torch.inf)
+    return torch.softmax(scores, dim=-1, out=scores)
 
 
 class _FrozenMLP(torch.autograd.Function):

@@ -54,6 +54,7 @@ def lower(model: VideoCLIP) -> None:
             part.to(torch.bfloat16)
     for adapters in model.block_adapters():
         adapters.to(torch.bfloat16)
+    _leave_file(model)
     model.requires_grad_(False)
     model.rounded = "all"
     model.compiled = None  # of the weights before
@@ -71,7 +72,15 @@ def lower_frozen(model: VideoCLIP) -> None:
             _fold(block)
         for part in (block.attention, block.mlp):
             part.to(torch.bfloat16)
+    _leave_file(model)
     model.rounded = "frozen" if known else "nothing"
+
+
+def _leave_file(model: VideoCLIP) -> None:
+    """Copy what is still as a file had it: the tensors of a file share one mapping, and all of it stays as long as one of them does."""
+    for parameter in model.parameters():
+        if not parameter.requires_grad and parameter.dtype == torch.float32:
+            parameter.data = parameter.data.clone()
 
 
 def _fold(block: torch.nn.Module) -> None:

@@ -167,6 +167,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                         losses = objective(fabric, module, batch, epoch=epoch)
                         fabric.backward(losses.total * shares[part])
                     terms.append({name: value.detach() for name, value in losses.terms().items()})
+                    del losses  # its graph lies between freed tensors, which the next step could not use as a whole
                 norm = fabric.clip_gradients(
                     module, stepper, max_norm=options.clip_norm or math.inf, error_if_nonfinite=False
                 )
