@@ -1,7 +1,9 @@
 """Video inference against the frozen CLIP tower, against the plain form, and against the machine's matrix product."""
 
+import resource
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import plain
@@ -28,12 +30,12 @@ PRODUCTS = 8
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def measure(workload: Workload) -> dict[str, Any]:
-    """`encode_video` for one video and for a batch, in both precisions; frames per video as in training."""
+def measure(workload: Workload, *, precisions: Sequence[Precision] = PRECISIONS) -> dict[str, Any]:
+    """`encode_video` for one video and for a batch, in each precision; frames per video as in training."""
     tower = clip_tower(workload)
     counted = arithmetic(workload)
     seconds, ratios, values = {}, {}, {"gflop": counted}
-    for precision in PRECISIONS:
+    for precision in precisions:
         model, plainly = build_model(workload), build_model(workload)
         compiled, waited = compiled_model(workload, precision)
         if waited and precision == "bf16":
@@ -55,6 +57,8 @@ def measure(workload: Workload) -> dict[str, Any]:
             seconds |= {f"{case}, {name}": value for case, value in found.document().items()}
             pairs = (("ours", "tower"), ("compiled", "tower"), ("ours", "plain"))
             ratios |= {f"{a} / {b}, {name}": found.ratio(a, b) for a, b in pairs if a in cases and b in cases}
+            for case in ("ours", "tower"):
+                values[f"{case}: page faults, {name}"] = page_faults(cases[case]) / batch
             # Rate of ours over the rate of the product: (their arithmetic / their seconds) each, median of the rounds.
             work = batch * counted["ours"] / product_gflop(workload, batch)
             for case in ours:
@@ -66,7 +70,7 @@ def measure(workload: Workload) -> dict[str, Any]:
         f"torch.mm {rows}x{inner}x{outer}, {precision}": product_rate(rows, inner, outer, precision, workload.rounds)
         for batch in (1, workload.batch)
         for rows, inner, outer in layer_shapes(workload, batch)
-        for precision in PRECISIONS
+        for precision in precisions
     }
     return {"seconds": seconds, "ratios": ratios, "values": values | {"gflop_per_second": rates}}
 
@@ -89,6 +93,13 @@ def compiled_model(workload: Workload, precision: Precision) -> tuple[M2CLIP | N
             return None, []
         waited.append(time.perf_counter() - started)
     return model, waited
+
+
+def page_faults(case: Case) -> int:
+    """How often a call touches memory that the system has just given: pages are given anew where freed memory went back to it."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    case()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
 def arithmetic(workload: Workload) -> dict[str, float]:

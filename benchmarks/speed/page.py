@@ -74,6 +74,8 @@ def _inference(documents: Documents) -> str:
         row("ours / plain form", "ours / plain", number),
         row("share of `torch.mm`'s rate", "ours: share of torch.mm", percent),
         row("the same, compiled", "compiled: share of torch.mm", percent),
+        row("page faults a video, ours", "ours: page faults", "{:.0f}".format),
+        row("page faults a video, tower", "tower: page faults", "{:.0f}".format),
         *(row(f"*{case}, ms a video*", case, milliseconds) for case in ("ours", "compiled", "tower")),
     ]
     gflop = values["gflop"]
@@ -93,8 +95,25 @@ def _inference(documents: Documents) -> str:
             f"Compiling took {number(values['compile_seconds'][0])} s, and {number(values['compile_seconds'][1])} s in the next start."
             if "compile_seconds" in values
             else "Compiling was not possible here.",
+            _kept(documents, batch),
             _machine(document),
         ]
+    )
+
+
+def _kept(documents: Documents, batch: int) -> str:
+    """The same where freed memory is kept."""
+    if "kept" not in documents:
+        return f"Where freed memory is kept: {ABSENT[0].lower()}{ABSENT[1:]}"
+    ratios = documents["kept"]["ratios"]
+    shown = [
+        f"at batch {size} {number(ratios[f'ours / tower, bf16, batch {size}'])}"
+        + (f" (compiled {number(ratios[key])})" if (key := f"compiled / tower, bf16, batch {size}") in ratios else "")
+        for size in (1, batch)
+    ]
+    return (
+        "These are processes as Python starts them. In one that keeps freed memory, as `m2clip`'s own commands do, the tower gains, too: "
+        f"ours / tower in bf16 is {' and '.join(shown)} there (`{documents['kept']['command']}`)."
     )
 
 
@@ -118,7 +137,12 @@ def _training(documents: Documents) -> str:
     document = documents["training"]
     values = document["values"]
     peak = f"`m2clip train` with {values['videos']} videos a step and {values['classes']} classes held {number(values['peak_gib'])} GiB."
-    return f"{peak}\n\n{_section(document)}"
+    step, tower = values["gflop"]["step"], values["gflop"]["tower"]
+    work = (
+        f"The image side of a step is {step:.0f} GFLOP a video, forward and back, the tower's forward pass {tower:.0f}: "
+        f"{number(step / tower)} times as much arithmetic in {number(document['ratios']['step / tower'])} times the time."
+    )
+    return f"{peak} {work}\n\n{_section(document)}"
 
 
 def _text(documents: Documents) -> str:

@@ -13,6 +13,7 @@ from unittest.mock import patch
 
 import plain
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from m2clip.config import RunConfig
 from m2clip.data.dataset import Batch
@@ -37,7 +38,12 @@ def measure(workload: Workload, folder: Path) -> dict[str, Any]:
             "step / tower": found.ratio("step", "tower"),
             "step / plain step": found.median("step") / plainly,
         },
-        "values": {"peak_gib": peak, "videos": workload.batch, "classes": workload.classes},
+        "values": {
+            "peak_gib": peak,
+            "videos": workload.batch,
+            "classes": workload.classes,
+            "gflop": arithmetic(workload),
+        },
     }
 
 
@@ -76,6 +82,20 @@ def command_peak_gib(settings: dict[str, Any], place: Path) -> float:
     config.write_text(json.dumps(settings))  # JSON is YAML, too
     subprocess.run([sys.executable, "-m", "m2clip", "train", str(config)], check=True, stdout=subprocess.DEVNULL)
     return process_peak_gib(children=True)
+
+
+def arithmetic(workload: Workload) -> dict[str, float]:
+    """GFLOP of one video (a multiply-add is two): of our image side forward and back, of the tower forward. Counted on shapes alone."""
+    size = workload.backbone.image_size
+    with torch.device("meta"):
+        model, tower = build_model(workload, classes=2), clip_tower(workload)
+        videos = torch.empty(1, workload.frames, 3, size, size)
+    with FlopCounterMode(display=False) as step:
+        features = model.encode_video(videos)
+        (features.embedding.sum() + features.visual_logits.sum()).backward()
+    with torch.no_grad(), FlopCounterMode(display=False) as forward:
+        tower(videos.flatten(0, 1))
+    return {"step": step.get_total_flops() / 1e9, "tower": forward.get_total_flops() / 1e9}
 
 
 class _Between:

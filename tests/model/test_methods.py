@@ -277,7 +277,7 @@ def test_prepared_texts_are_finished_to_the_embeddings_of_the_whole_tower(method
     tokens = torch.cat([TOKENS, TOKENS.flip(0)]).repeat(50, 1)  # more than go through the tower at once
     trained = list(model.trained_parameters().values())
     prepared = model.prepare_texts(tokens)
-    assert not prepared.hidden.requires_grad
+    assert prepared.hidden is None or not prepared.hidden.requires_grad
     ours, plain = model.finish_texts(prepared), model.encode_text(tokens).embedding
     torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
     if not plain.requires_grad:
@@ -298,6 +298,18 @@ def test_only_end_tokens_go_on_behind_the_last_attention() -> None:
     assert model_of("m2clip").prepare_texts(TOKENS).hidden.shape[1] == 1
     assert model_of("m2clip", text_adapter_layers=2).prepare_texts(TOKENS).hidden.shape[1] == TOKENS.shape[1]
     assert model_of("aim").prepare_texts(TOKENS).hidden.ndim == 2
+    assert model_of("full").prepare_texts(TOKENS).hidden is None
+
+
+def test_a_method_with_a_text_side_of_its_own_is_asked_anew_without_saying_so() -> None:
+    class Doubled(VideoCLIP):
+        def encode_words(self, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            embeddings, hidden = super().encode_words(tokens)
+            return 2 * embeddings, hidden
+
+    plain = model_of("frozen")
+    model = Doubled(plain.clip, info=plain.info)
+    assert torch.equal(model.finish_texts(model.prepare_texts(TOKENS)), 2 * plain.encode_text(TOKENS).embedding)
 
 
 @pytest.mark.parametrize("method", TRAINED)

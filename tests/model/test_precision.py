@@ -8,6 +8,7 @@ import torch
 from m2clip import CheckpointError, create, load
 from m2clip.config import BackboneConfig
 from m2clip.model.clip import QuickGELU, SiLU
+from m2clip.model.methods import METHODS as METHODS_BY_NAME
 from m2clip.model.precision import lower, lower_frozen, native_bf16
 from m2clip.model.video_clip import VideoCLIP
 
@@ -15,7 +16,7 @@ SIZES = BackboneConfig(
     image_size=32, patch_size=8, vision_width=64, vision_layers=3, vision_heads=2,
     embed_dim=48, text_width=32, text_layers=2, text_heads=2,
 )  # fmt: skip
-METHODS = ("m2clip", "frozen", "linear-probe", "full", "st-adapter", "aim", "text-prompts")
+METHODS = sorted(METHODS_BY_NAME)
 
 
 def model_of(method: str = "m2clip", **options: object) -> VideoCLIP:

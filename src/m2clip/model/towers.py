@@ -83,8 +83,8 @@ def encode_frames(
 class PreparedTexts(NamedTuple):
     """K texts as far as nothing trained touches them, to be finished as often as the trained part changes."""
 
-    hidden: Tensor
-    """[K, L, C]; [K, 1, C] where only the end tokens go on; [K, D] where nothing is trained; [K, L] where the first layer is."""
+    hidden: Tensor | None
+    """[K, L, C]; [K, 1, C] where only the end tokens go on; [K, D] where nothing is trained; None where everything may be."""
     tokens: Tensor
     """[K, L]: token ids."""
 
@@ -112,6 +112,7 @@ def _frozen(tower: TextTower, adapters: TextAdapters, tokens: Tensor) -> Tensor:
 def finish_words(tower: TextTower, adapters: TextAdapters, prepared: PreparedTexts) -> Tensor:
     """What `prepare_words` gave -> embeddings [K, D], those that `encode_words` gives."""
     x, tokens = prepared
+    assert x is not None
     if x.ndim == 2:
         return x
     if x.shape[1] == 1:

@@ -214,11 +214,18 @@ class VideoCLIP(nn.Module):
         raise ValueError(f"the method {self.info.method} has no masked-word head")
 
     def prepare_texts(self, tokens: Tensor) -> PreparedTexts:
-        """Token ids [K, L] -> what training needs of them again and again: all that no trained parameter changes, computed once."""
+        """Token ids [K, L] -> what training needs of them again and again: all that no trained parameter changes, computed once.
+
+        A method that replaces `encode_words` trains in there, so nothing is computed, unless it replaces this as well.
+        """
+        if type(self).encode_words is not VideoCLIP.encode_words:
+            return PreparedTexts(None, tokens)
         return prepare_words(self.clip.text, NO_TEXT_ADAPTERS, tokens)
 
     def finish_texts(self, prepared: PreparedTexts) -> Tensor:
         """What `prepare_texts` gave -> embeddings [K, D], not normalised, the same as `encode_text` gives."""
+        if prepared.hidden is None:
+            return self.encode_words(prepared.tokens)[0]
         return finish_words(self.clip.text, NO_TEXT_ADAPTERS, prepared)
 
     def forward(

@@ -11,7 +11,7 @@ from torch.func import functional_call
 from m2clip.model.adapters import Residual
 from m2clip.model.clip import CLIP, Block, VisionTower
 from m2clip.model.info import ModelInfo
-from m2clip.model.towers import NO_TEXT_ADAPTERS, NO_VISION_ADAPTERS, PreparedTexts, encode_frames, encode_words
+from m2clip.model.towers import NO_TEXT_ADAPTERS, NO_VISION_ADAPTERS, encode_frames, encode_words
 from m2clip.model.video_clip import VideoCLIP
 
 Tower = TypeVar("Tower", bound=nn.Module)
@@ -76,14 +76,6 @@ class FullFineTuning(VideoCLIP):
         return self.interpolation(
             lambda tower, x: encode_words(tower, NO_TEXT_ADAPTERS, x), self.clip.text, self.tuned.text, tokens
         )
-
-    def prepare_texts(self, tokens: Tensor) -> PreparedTexts:
-        """Nothing: what is trained stands in front."""
-        return PreparedTexts(tokens, tokens)
-
-    def finish_texts(self, prepared: PreparedTexts) -> Tensor:
-        """Token ids [K, L] -> embeddings [K, D]."""
-        return self.encode_words(prepared.tokens)[0]
 
     def image_towers(self) -> Iterable[VisionTower]:
         """The frozen and the tuned one: which of them is run depends on the strength."""

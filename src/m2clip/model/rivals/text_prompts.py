@@ -5,7 +5,6 @@ from torch import Tensor, nn
 
 from m2clip.model.clip import CLIP
 from m2clip.model.info import ModelInfo
-from m2clip.model.towers import PreparedTexts
 from m2clip.model.video_clip import VideoCLIP
 
 
@@ -47,14 +46,6 @@ class TextPrompts(VideoCLIP):
         for block in tower.blocks:
             x = block(x)
         return tower.read(x, spaced), x
-
-    def prepare_texts(self, tokens: Tensor) -> PreparedTexts:
-        """Nothing: what is trained stands in front."""
-        return PreparedTexts(tokens, tokens)
-
-    def finish_texts(self, prepared: PreparedTexts) -> Tensor:
-        """Token ids [K, L] -> embeddings [K, D]."""
-        return self.encode_words(prepared.tokens)[0]
 
     def trained_parts(self) -> dict[str, nn.Module]:
         """The learned vectors."""
