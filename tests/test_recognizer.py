@@ -17,7 +17,7 @@ from m2clip.data.transforms import test_pixels as pixels_of_frames
 from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError, VideoError
 from m2clip.kept_texts import kept_class_embeddings
-from m2clip.recognizer import Window
+from m2clip.recognizer import Window, find_model
 from tests.small_inputs import moving_square, tiny_model, write_video
 
 LABELS = ["walking", "running", "jumping rope"]
@@ -331,3 +331,14 @@ def test_bfloat16_works_on_a_copy_of_a_given_model_and_on_a_loaded_one_itself(
     assert Recognizer(path, precision="auto").model.rounded == "all"
     with pytest.raises(ConfigError, match="'fp16' does not exist: choose auto, bf16, fp32"):
         Recognizer(path, precision="fp16")  # type: ignore[arg-type]
+
+
+def test_a_backbone_by_name_is_the_same_model_each_time() -> None:
+    """Fresh adapters are random; what is kept on disk is found by the model's tensors."""
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = find_model("builtin")
+    assert torch.equal(torch.get_rng_state(), before)  # the caller's random numbers are left alone
+    torch.manual_seed(2)
+    second = find_model("builtin")
+    assert all(torch.equal(tensor, second.state_dict()[name]) for name, tensor in first.state_dict().items())

@@ -261,7 +261,10 @@ class Recognizer:
 def find_model(name: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:
     """A checkpoint's path or hub id, or a backbone's name -> the model."""
     if isinstance(name, str) and name in BACKBONES and not Path(name).is_file():
-        return create(name, weights=weights or (None if name == "builtin" else "openai"))
+        # Fresh adapters change no score, but they are random; the same ones each time let what is kept on disk be found again.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return create(name, weights=weights or (None if name == "builtin" else "openai"))
     if str(name).startswith("hf-hub:") or Path(name).exists():
         return load(name, weights=weights)
     raise CheckpointError(
