@@ -4,9 +4,7 @@ A file is found by a hash of everything that its numbers follow from, so it is n
 the numbers are computed. The folder may be deleted at any time.
 """
 
-import hashlib
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from safetensors import SafetensorError
@@ -14,8 +12,8 @@ from safetensors.torch import load
 from safetensors.torch import save as serialized
 from torch import Tensor
 
-from m2clip import __version__
 from m2clip.kept_files import KeptFiles
+from m2clip.model.fingerprint import fingerprint, tensors_of
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.scoring import class_tokens, embed_classes
 
@@ -48,47 +46,20 @@ def _worth_keeping(model: VideoCLIP, tokens: Tensor) -> bool:
     if model.training or torch.is_autocast_enabled("cpu") or next(model.parameters()).device.type != "cpu":
         return False
     products = tokens.numel() * sum(weight.numel() for weight in model.clip.text.blocks.parameters())
-    hashed = sum(tensor.nbytes for _, tensor in _text_side(model))
+    hashed = sum(tensor.nbytes for tensor in _text_side(model).values())
     return products > _PRODUCTS_A_BYTE * torch.get_num_threads() * hashed
 
 
-def _text_side(model: VideoCLIP) -> Iterator[tuple[str, Tensor]]:
+def _text_side(model: VideoCLIP) -> dict[str, Tensor]:
     """All tensors but those that only read pictures. A method's new text parameters are among them without being named."""
-    pictures = {id(tensor) for part in (*model.image_towers(), *model.block_adapters()) for tensor in _tensors(part)}
-    if model.visual_head is not None:
-        pictures |= {id(tensor) for tensor in _tensors(model.visual_head)}
-    for name, tensor in model.state_dict(keep_vars=True).items():
-        if id(tensor) not in pictures:
-            yield name, tensor
-
-
-def _tensors(part: torch.nn.Module) -> Iterator[Tensor]:
-    yield from part.parameters()
-    yield from part.buffers()
+    parts = [*model.image_towers(), *model.block_adapters()]
+    pictures = tensors_of(model, parts if model.visual_head is None else [*parts, model.visual_head])
+    return {name: tensor for name, tensor in model.state_dict(keep_vars=True).items() if name not in pictures}
 
 
 def _key(model: VideoCLIP, tokens: Tensor, counts: Sequence[int]) -> str:
-    """SHA-256 of all that the embeddings follow from, their rounding included."""
-    info = model.info
-    settings = {
-        "format": _FORMAT_VERSION,
-        "m2clip": __version__,
-        "torch": torch.__version__,
-        # These choose the kernels, and with them the last bits.
-        "machine": [torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()],
-        "model": [info.method, info.sizes.model_dump(), info.layout.model_dump(), info.rival.model_dump()],
-        "strength": model.strength,
-        "counts": list(counts),
-    }
-    digest = hashlib.sha256(json.dumps(settings).encode())
-    for name, tensor in (*_text_side(model), ("tokens", tokens)):
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
-
-
-def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data
+    """Of all that the embeddings follow from, their rounding included."""
+    return fingerprint(model, _text_side(model) | {"tokens": tokens}, format=_FORMAT_VERSION, counts=list(counts))
 
 
 def _read(content: bytes, *, classes: int) -> Tensor | None:

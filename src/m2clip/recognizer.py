@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from m2clip.checkpoint import create, load
-from m2clip.config import BACKBONES
+from m2clip.config import BACKBONES, Precision
 from m2clip.data.descriptions import TextSource
 from m2clip.data.prompts import class_texts
 from m2clip.data.sampling import shown_frames, test_indices, window_spans
@@ -23,7 +23,7 @@ from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.kept_texts import kept_class_embeddings
 from m2clip.model.compiled import compile_images
-from m2clip.model.precision import Precision, for_inference
+from m2clip.model.precision import for_inference
 from m2clip.model.video_clip import VideoCLIP, VideoFeatures
 from m2clip.scoring import Prediction, Reading, fuse_views, scores, top_predictions
 

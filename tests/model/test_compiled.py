@@ -85,6 +85,7 @@ def test_the_code_is_used_without_gradients_and_at_its_own_strength_only(
     compiled.compile_images(model, frames=3)
     with torch.no_grad():
         assert torch.equal(model.encode_video(clips).embedding, torch.ones(2, 16))
+        assert model.encode_video(clips[:0]).embedding.shape == (0, 16)
     assert model.encode_video(clips).embedding.requires_grad
     model.set_strength(0.5)
     with torch.no_grad():

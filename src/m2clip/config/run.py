@@ -13,6 +13,7 @@ from pydantic import Field, PositiveInt, model_validator
 from m2clip.config.file import Model, Settings, Source, need, validate
 from m2clip.config.model import METHOD_TERMS, ModelConfig
 
+Precision = Literal["auto", "bf16", "fp32"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 
@@ -124,7 +125,7 @@ class TrainConfig(Settings):
     """Largest norm of a step's gradient; none: no limit."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """The one source of randomness: initial weights, order, sampling, augmentation, masking, dropout."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Precision = "auto"
     """Arithmetic of the forward and backward pass; trained tensors are float32 in any case."""
     recompute: bool = False
     """Whether the image blocks run again on the way back instead of keeping what they computed: about a third more time for a
@@ -194,7 +195,7 @@ class EvalConfig(Settings):
     """Crops of a clip, evenly spaced along its longer side."""
     batch_size: PositiveInt = 8
     """Videos encoded at a time, in each process; in validation, too."""
-    precision: Literal["auto", "bf16", "fp32"] = "fp32"
+    precision: Precision = "fp32"
     """Arithmetic of the test: fp32 measures the checkpoint the same on every machine; auto: bf16 where it is native."""
 
 

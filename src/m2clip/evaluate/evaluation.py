@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from m2clip import __version__
+from m2clip.config import Precision
 from m2clip.data.dataset import BadFile, VideoDataset
 from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest, Sample
@@ -26,7 +27,7 @@ from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
 from m2clip.kept_texts import kept_class_embeddings
 from m2clip.losses import SIMILARITY_SCALE
 from m2clip.model.info import ModelInfo
-from m2clip.model.precision import Precision, for_inference, precision_of
+from m2clip.model.precision import for_inference, precision_of
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
@@ -117,11 +118,10 @@ def evaluate(
     trained. `zero-shot` takes the manifest's own classes and reads the text head only. `texts`, a source of them, or one or
     more for each class of the manifest, take the place of the checkpoint's texts, or of the class names in its templates.
     `frames` and `stride_frames` None: as trained. `precision`: bf16 works on a rounded copy of the model; auto does where the
-    hardware has it. `batch_size`: videos at a time in each process. `per_view` adds the
-    probabilities of each view to the document. `masked_words`: in the supervised protocol, a trained masked-word head is
-    measured, too (`MaskedWordTest`). `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress`
-    (videos done, all videos of this process). In a torch.distributed group each process scores its share and every process
-    returns the whole result.
+    hardware has it. `batch_size`: videos at a time in each process. `per_view` adds the probabilities of each view to the
+    document. `masked_words`: in the supervised protocol, a trained masked-word head is measured, too (`MaskedWordTest`).
+    `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress` (videos done, all videos of this
+    process). In a torch.distributed group each process scores its share and every process returns the whole result.
 
     Raises ConfigError where protocol, classes and texts do not fit; VideoError for a bad file with `on_bad_file="stop"`, or where
     no video at all can be read.

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from m2clip.model import in_pieces
 from m2clip.model.in_pieces import Activation
 
+_QUICK = 1.702  # QuickGELU's factor
+
 
 class _QuickGELUGradient(torch.autograd.Function):
     """x * sigmoid(1.702 x) that keeps only x and goes back in one kernel: with z = 1.702 x it is silu(z) / 1.702, so its
@@ -24,12 +26,12 @@ class _QuickGELUGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return (1.702 * x).sigmoid_().mul_(x)
+        return (_QUICK * x).sigmoid_().mul_(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(gradients[0], 1.702 * x)
+        return torch.ops.aten.silu_backward(gradients[0], _QUICK * x)
 
 
 class QuickGELU(Activation):
@@ -39,15 +41,15 @@ class QuickGELU(Activation):
         """Any shape in, the same shape out; the same bits with and without gradients."""
         if x.requires_grad and torch.is_grad_enabled():
             return _QuickGELUGradient.apply(x)
-        return x * torch.sigmoid(1.702 * x)
+        return x * torch.sigmoid(_QUICK * x)
 
     def write(self, x: Tensor, out: Tensor) -> Tensor:
         """As of `Activation`."""
-        return torch.mul(x, (1.702 * x).sigmoid_(), out=out)
+        return torch.mul(x, (_QUICK * x).sigmoid_(), out=out)
 
     def gradient_(self, gradient: Tensor, x: Tensor) -> Tensor:
         """As of `Activation`."""
-        return torch.ops.aten.silu_backward.grad_input(gradient, 1.702 * x, grad_input=gradient)
+        return torch.ops.aten.silu_backward.grad_input(gradient, _QUICK * x, grad_input=gradient)
 
 
 class GELU(Activation):
@@ -162,9 +164,9 @@ class MLP(nn.Sequential):
         if isinstance(self[1], QuickGELU):
             up, down = cast(nn.Linear, self[0]), cast(nn.Linear, self[2])
             with torch.no_grad():
-                up.weight.mul_(1.702)
-                up.bias.mul_(1.702)
-                down.weight.div_(1.702)
+                up.weight.mul_(_QUICK)
+                up.bias.mul_(_QUICK)
+                down.weight.div_(_QUICK)
             self[1] = SiLU()
 
 

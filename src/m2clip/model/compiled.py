@@ -6,7 +6,6 @@ what stands between two products fused into them. A GPU compiles within the proc
 
 import contextlib
 import hashlib
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from m2clip import __version__
 from m2clip.cache_folder import cache_folder
 from m2clip.errors import ConfigError
+from m2clip.model.fingerprint import fingerprint, tensors_of
 from m2clip.model.video_clip import CompiledImages, VideoCLIP
 
 KEPT_PACKAGES = 8
@@ -117,24 +116,16 @@ def _package(key: str) -> Iterator[Path]:
 
 
 def _key(model: VideoCLIP, shape: tuple[int, ...]) -> str:
-    """SHA-256 of all that the code follows from: weights, settings, our own source, PyTorch, the processor."""
-    info = model.info
-    settings = {
-        "format": _FORMAT_VERSION,
-        "m2clip": __version__,
-        "torch": torch.__version__,
-        "machine": [torch.get_num_threads(), torch.backends.cpu.get_cpu_capability(), _processor()],
-        "model": [info.method, info.sizes.model_dump(), info.layout.model_dump(), info.rival.model_dump()],
-        "strength": model.strength,
-        "shape": shape,
-    }
-    digest = hashlib.sha256(json.dumps(settings).encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    for name, tensor in model.image_side():
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    """Of all that the code follows from: weights, settings, our own source, PyTorch, the processor."""
+    source = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))))
+    return fingerprint(
+        model,
+        tensors_of(model, [*model.image_towers(), *model.trained_parts().values()]),
+        format=_FORMAT_VERSION,
+        shape=shape,
+        source=source.hexdigest(),
+        processor=_processor(),
+    )
 
 
 def _processor() -> list[str]:

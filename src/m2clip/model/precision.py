@@ -5,11 +5,10 @@ from typing import Literal, get_args
 
 import torch
 
+from m2clip.config import Precision
 from m2clip.errors import ConfigError
 from m2clip.model.clip import Block
 from m2clip.model.video_clip import VideoCLIP
-
-Precision = Literal["auto", "bf16", "fp32"]
 
 
 def native_bf16(device: torch.device) -> bool:

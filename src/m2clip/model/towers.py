@@ -117,14 +117,20 @@ def finish_words(tower: TextTower, adapters: TextAdapters, prepared: PreparedTex
         return x
     if x.shape[1] == 1:
         tokens = tokens.new_zeros(len(tokens), 1)  # the one token of a row is its end
-    first = min(map(int, adapters.pre_mlp))
+    return tower.read(_onward(tower, adapters, x, attended=min(map(int, adapters.pre_mlp))), tokens)
+
+
+def _onward(tower: TextTower, adapters: TextAdapters, x: Tensor, *, attended: int | None = None) -> Tensor:
+    """Hidden states [K, L, C] through the blocks: all of them, or from behind the attention of the block `attended` on."""
     for layer, block in enumerate(cast(Iterable[Block], tower.blocks)):
-        if layer >= first:
-            x = x if layer == first else block.attend(x)
-            if str(layer) in adapters.pre_mlp:
-                x = adapters.pre_mlp[str(layer)](x)
-            x = block.feed_forward(x)
-    return tower.read(x, tokens)
+        if attended is None or layer > attended:
+            x = block.attend(x)
+        elif layer < attended:
+            continue
+        if str(layer) in adapters.pre_mlp:
+            x = adapters.pre_mlp[str(layer)](x)
+        x = block.feed_forward(x)
+    return x
 
 
 def encode_words(tower: TextTower, adapters: TextAdapters, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,10 +138,5 @@ def encode_words(tower: TextTower, adapters: TextAdapters, tokens: Tensor) -> tu
 
     Attention is causal, so columns behind the longest text may be cut off beforehand: the result is exactly the same.
     """
-    x = tower.embed(tokens)
-    for layer, block in enumerate(cast(Iterable[Block], tower.blocks)):
-        x = block.attend(x)
-        if str(layer) in adapters.pre_mlp:
-            x = adapters.pre_mlp[str(layer)](x)
-        x = block.feed_forward(x)
+    x = _onward(tower, adapters, tower.embed(tokens))
     return tower.read(x, tokens), x

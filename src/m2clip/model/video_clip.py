@@ -183,7 +183,7 @@ class VideoCLIP(nn.Module):
                 stacklevel=2,
             )
         compiled = None if torch.is_grad_enabled() else self.compiled
-        if compiled is not None and clips.shape[1:] == compiled.shape:
+        if compiled is not None and clips.shape[1:] == compiled.shape and len(clips):
             parts = [compiled.run(clip) for clip in clips.split(1)]
         else:
             parts = [self.encode_frames(part) for part in clips.split(self._at_once(clips))]
@@ -246,12 +246,6 @@ class VideoCLIP(nn.Module):
     def block_adapters(self) -> Iterable[nn.Module]:
         """The trained modules that work inside the image tower's blocks."""
         return ()
-
-    def image_side(self) -> Iterator[tuple[str, Tensor]]:
-        """The tensors that `encode_frames` reads, by their names in the state dict."""
-        read = [*self.image_towers(), *self.trained_parts().values()]
-        wanted = {id(tensor) for part in read for tensor in part.state_dict(keep_vars=True).values()}
-        return (pair for pair in self.state_dict(keep_vars=True).items() if id(pair[1]) in wanted)
 
     def frozen_blocks(self) -> Iterator[Block]:
         """The blocks that training runs and does not train."""

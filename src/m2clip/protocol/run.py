@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from m2clip.config import Precision
 from m2clip.data.descriptions import TextSource
 from m2clip.evaluate import Evaluation, evaluate
 from m2clip.evaluate.classes import evaluated_classes
-from m2clip.model.precision import Precision, for_inference
+from m2clip.model.precision import for_inference
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol.loading import Protocol, need_some_video
 from m2clip.report import Metrics
