@@ -1,8 +1,12 @@
 """The figures of docs/performance.md, as PNG bytes."""
 
+from matplotlib.ticker import EngFormatter
+
 from m2clip.report.figures import new_figure, png_bytes
 from m2clip.study.figures import COLOURS
 from speed.page import Documents
+
+_SHORT = EngFormatter(sep="")  # 920000 is 920k
 
 
 def draw(documents: Documents) -> dict[str, bytes]:
@@ -28,7 +32,7 @@ def scale(documents: Documents) -> bytes:
                 axes.plot(sizes, [point[key] / first for point in points], color=colour, marker=marker, label=label)
         axes.set_xscale("log", base=2)
         axes.set_yscale("log", base=2)
-        axes.set_xticks(sizes, [f"{point['x']:g}" for point in points], minor=False)
+        axes.set_xticks(sizes, [_SHORT(float(f"{point['x']:.2g}")) for point in points], minor=False)
         axes.set_xlabel(curve["x"])
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)

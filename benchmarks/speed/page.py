@@ -169,7 +169,7 @@ def _scale(documents: Documents) -> str:
         rows += [
             [
                 name if point is first else "",
-                f"{point['x']:g}",
+                f"{point['x']:.0f}",
                 number(point["seconds"] / first["seconds"]),
                 "" if point["work_gib"] is None else number(point["work_gib"]),
                 number(point["process_gib"]),
