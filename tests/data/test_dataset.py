@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from m2clip.data import dataset as dataset_module
-from m2clip.data.dataset import BadFile, BadFiles, Batch, Item, VideoDataset, collate, epoch_batches, make_loader
+from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
+from m2clip.data.loading import BadFiles, collate, make_loader
 from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.order import epoch_batches
 from m2clip.data.transforms import PixelStatistics
 from m2clip.errors import VideoError
 from tests.small_inputs import moving_square, write_sound, write_video

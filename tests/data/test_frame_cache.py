@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from m2clip.data import frame_cache
-from m2clip.data.dataset import BadFile, Item, VideoDataset, make_loader
+from m2clip.data.dataset import BadFile, Item, VideoDataset
 from m2clip.data.frame_cache import FrameCache
+from m2clip.data.loading import make_loader
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.transforms import shrunk
 from m2clip.data.video import Video

@@ -17,6 +17,7 @@ from m2clip.builtin.shapes import make_shapes
 from m2clip.checkpoint import create, load
 from m2clip.config import RunConfig, checked
 from m2clip.data.manifest import Manifest, read_manifest
+from m2clip.data.places import Place
 from m2clip.data.sampling import test_indices
 from m2clip.data.video import Video
 from m2clip.errors import ConfigError
@@ -126,7 +127,7 @@ def _accuracies(result: Evaluation) -> dict[str, Any]:
 class _Example:
     """One novel video, the frames that a model sees of it, and what each model says."""
 
-    path: Path
+    place: Place
     truth: str
     frames: NDArray[np.uint8]
     predictions: Mapping[str, list[Prediction]]
@@ -174,7 +175,7 @@ def _document(
         "recipe": RECIPE,
         "videos_per_class": VIDEOS_PER_CLASS,
         "example": {
-            "video": str(example.path),
+            "video": str(example.place),
             "label": example.truth,
             "predictions": {
                 model: [{"label": p.label, "score": p.score} for p in best]

@@ -1,23 +1,22 @@
-"""A manifest becomes clips and batches: workers, seeds, shares of processes, and files that cannot be read.
+"""A manifest becomes clips, and several of them a batch; a file that cannot be read becomes a BadFile, never another clip.
 
-Every random number of a clip comes from (seed, epoch, index), so it is the same for any number of workers and processes. A
-file that cannot be read becomes a BadFile in its batch: named and counted, never replaced by another.
+Every random number of a clip comes from (seed, epoch, index), so it is the same for any number of workers and processes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from m2clip.data.frame_cache import FrameCache
 from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.places import Place
 from m2clip.data.sampling import frames_between, test_indices, train_indices
 from m2clip.data.transforms import PixelStatistics, TrainTransform, shrunk, test_pixels
 from m2clip.data.video import Video
@@ -28,7 +27,7 @@ from m2clip.errors import ConfigError, VideoError
 class BadFile:
     """A sample whose video cannot be read."""
 
-    path: Path
+    path: Place
     where: str
     """The manifest's line that lists it."""
     reason: str
@@ -194,106 +193,3 @@ def _frame_range(video: Video, sample: Sample) -> tuple[int, int]:
         )
     except ConfigError as error:  # the times are one sample's fault, not the whole run's
         raise VideoError(f"{video.name}: {error}") from None
-
-
-def collate(items: Sequence[Item | BadFile], *, clip_shape: tuple[int, ...], statistics: PixelStatistics) -> Batch:
-    """Items -> one batch; bad files are set apart, in the order of the items."""
-    good = [item for item in items if isinstance(item, Item)]
-    return Batch(
-        pixels=torch.stack([item.pixels for item in good]) if good else torch.empty(0, *clip_shape, dtype=torch.uint8),
-        labels=torch.tensor([item.label for item in good], dtype=torch.int64),
-        indices=torch.tensor([item.index for item in good], dtype=torch.int64),
-        bad=tuple(item for item in items if isinstance(item, BadFile)),
-        statistics=statistics,
-    )
-
-
-def epoch_batches(count: int, *, batch_size: int, parts: int = 1, seed: int, epoch: int) -> list[np.ndarray]:
-    """Indices of an epoch's batches over all processes: every sample once, in an order that (seed, epoch) decide.
-
-    Batches are as even as they can be, so that none is tiny: 33 samples at batch_size 32 become 17 + 16. Each batch is cut
-    into `parts` for accumulation; the list has parts * ceil(count / batch_size) entries.
-    """
-    order = np.random.default_rng((seed, epoch)).permutation(count)
-    batches = np.array_split(order, -(-count // batch_size))
-    return [part for batch in batches for part in np.array_split(batch, parts)]
-
-
-class _Batches(Sampler[list[int]]):
-    """This process's share of each batch; in training all processes have equally many batches (some may be empty)."""
-
-    def __init__(
-        self, dataset: VideoDataset, *, batch_size: int, parts: int, shuffle: bool, rank: int, world_size: int
-    ) -> None:
-        self._dataset = dataset
-        self._batch_size, self._parts, self._shuffle = batch_size, parts, shuffle
-        self._rank, self._world_size = rank, world_size
-
-    def __iter__(self) -> Iterator[list[int]]:
-        count, rank, world_size = len(self._dataset), self._rank, self._world_size
-        if self._shuffle:
-            seed, epoch = self._dataset.seed, self._dataset.epoch
-            for part in epoch_batches(count, batch_size=self._batch_size, parts=self._parts, seed=seed, epoch=epoch):
-                yield part[rank::world_size].tolist()
-        else:
-            own = list(range(rank, count, world_size))
-            for start in range(0, len(own), self._batch_size):
-                yield own[start : start + self._batch_size]
-
-    def __len__(self) -> int:
-        count = len(self._dataset)
-        if self._shuffle:
-            return self._parts * -(-count // self._batch_size)
-        return -(-len(range(self._rank, count, self._world_size)) // self._batch_size)
-
-
-def make_loader(
-    dataset: VideoDataset,
-    *,
-    batch_size: int,
-    workers: int = 0,
-    shuffle: bool = False,
-    parts: int = 1,
-    rank: int = 0,
-    world_size: int = 1,
-    context: Literal["fork", "spawn", "forkserver"] | None = None,
-) -> DataLoader[Any]:
-    """Batches of this process.
-
-    `shuffle`: an order for each epoch; `batch_size` counts over all processes and each batch comes in `parts` pieces; every
-    process gets equally many. Otherwise the manifest's order; `batch_size` counts in this process, and each sample belongs to
-    exactly one process, so none is counted twice. `context`: how workers start (None: as the platform does).
-    """
-    batches = _Batches(dataset, batch_size=batch_size, parts=parts, shuffle=shuffle, rank=rank, world_size=world_size)
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=partial(collate, clip_shape=dataset.clip_shape, statistics=dataset.statistics),
-        num_workers=workers,
-        multiprocessing_context=context if workers else None,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # its own: a loader would draw from the global one, how often depends on the workers
-    )
-
-
-class BadFiles:
-    """What becomes of files that cannot be read: `policy` "skip" tells each one once, "stop" makes the first a VideoError."""
-
-    def __init__(self, *, policy: Literal["skip", "stop"], tell: Callable[[str], None]) -> None:
-        self._policy, self._tell = policy, tell
-        self._told: set[str] = set()
-
-    def note(self, bad: Sequence[BadFile]) -> None:
-        """Take in the bad files of a batch."""
-        for file in bad:
-            where = f"{file.reason} (listed at {file.where})"
-            if self._policy == "stop":
-                raise VideoError(f"{where}; to go on without such files set data.on_bad_file=skip")
-            self.tell_once(f"skipped: {where}")
-
-    def tell_once(self, sentence: str) -> None:
-        """Pass a sentence on, the first time that it comes."""
-        if sentence not in self._told:
-            self._told.add(sentence)
-            self._tell(sentence)

@@ -119,7 +119,9 @@ class FrameCache:
         return True
 
     def _path(self, sample: Sample) -> Path | None:
-        """The file of a sample; None where its video cannot be found."""
+        """The file of a sample; None where its video is no file that can be found."""
+        if not isinstance(sample.path, Path):
+            return None
         try:
             found = os.stat(sample.path)
             video = os.path.abspath(sample.path)

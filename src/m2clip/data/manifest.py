@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from m2clip.data.classes import ClassTable, all_ids, read_classes
 from m2clip.data.lists import SUFFIXES, ListFile, read_list_file
+from m2clip.data.places import Place, is_absent
 from m2clip.errors import ManifestError
 
 __all__ = ["VIDEO_SUFFIXES", "ClassTable", "Manifest", "Sample", "check_splits", "read_classes", "read_manifest"]
@@ -30,7 +31,7 @@ VIDEO_SUFFIXES = frozenset(
 class Sample:
     """A labelled video, or a part of one."""
 
-    path: Path
+    path: Place
     label: int
     """Class index, 0..K-1."""
     start_seconds: float | None = None
@@ -61,7 +62,7 @@ class Manifest:
 
     def missing(self) -> tuple[Sample, ...]:
         """Return the samples whose file does not exist."""
-        return tuple(sample for sample in self.samples if not sample.path.is_file())
+        return tuple(sample for sample in self.samples if is_absent(sample.path))
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,13 @@ def check_splits(train: Manifest, val: Manifest) -> list[str]:
         raise ManifestError(
             f"{val.source} and {train.source} number their classes differently: read both with the same class table"
         )
-    real_path = _path_resolver()
+    real_place = _place_resolver()
     trained: dict[str, list[Sample]] = {}
     for sample in train.samples:
-        trained.setdefault(real_path(sample.path), []).append(sample)
+        trained.setdefault(real_place(sample.path), []).append(sample)
     warnings = []
     shared = [
-        (one, other) for other in val.samples for one in trained.get(real_path(other.path), ()) if _overlap(one, other)
+        (one, other) for other in val.samples for one in trained.get(real_place(other.path), ()) if _overlap(one, other)
     ]
     if shared:
         one, other = shared[0]
@@ -255,11 +256,13 @@ def _overlap(one: Sample, other: Sample) -> bool:
     return max(one.start_seconds or 0.0, other.start_seconds or 0.0) < min(ends)
 
 
-def _path_resolver() -> Callable[[Path], str]:
+def _place_resolver() -> Callable[[Place], str]:
     """Return a function that follows links as `os.path.realpath` does, but looks at each folder once, not once a file."""
     real_folder = lru_cache(maxsize=None)(os.path.realpath)
 
-    def resolve(path: Path) -> str:
+    def resolve(path: Place) -> str:
+        if not isinstance(path, Path):
+            return str(path)
         inside = os.path.join(real_folder(path.parent), path.name)
         return os.path.realpath(inside) if path.name == ".." or os.path.islink(inside) else inside
 

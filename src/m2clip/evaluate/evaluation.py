@@ -21,6 +21,7 @@ from m2clip.config import Precision
 from m2clip.data.dataset import BadFile, VideoDataset
 from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.places import is_absent
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.evaluate.masked_words import MaskedWordTest
 from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
@@ -231,7 +232,7 @@ def _word_test(model: VideoCLIP, manifest: Manifest) -> MaskedWordTest | None:
 
 def data_document(manifest: Manifest, bad: Sequence[BadFile]) -> dict[str, Any]:
     """Where the videos came from and how many of them were scored, for a report."""
-    missing = sum(not file.path.exists() for file in bad)
+    missing = sum(is_absent(file.path) for file in bad)
     return {
         "source": str(manifest.source),
         "sha256": manifest.sha256,

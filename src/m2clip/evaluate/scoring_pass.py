@@ -8,7 +8,8 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from m2clip.data.dataset import BadFile, Batch, VideoDataset, make_loader
+from m2clip.data.dataset import BadFile, Batch, VideoDataset
+from m2clip.data.loading import make_loader
 from m2clip.errors import M2CLIPError, VideoError
 from m2clip.evaluate.masked_words import MaskedWordTest
 from m2clip.model.video_clip import VideoCLIP

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from m2clip.config.file import Source, nearest, validate
 from m2clip.data.class_lists import read_class_lists
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
+from m2clip.data.places import is_absent
 from m2clip.errors import ConfigError, ManifestError
 from m2clip.protocol.file import GAP, Kind, ProtocolFile
 
@@ -151,7 +152,7 @@ def load_protocol(
 
 def need_some_video(manifest: Manifest, *, part: str) -> None:
     """ManifestError where not one of the listed files exists: most likely they lie in another folder."""
-    if not any(sample.path.is_file() for sample in manifest.samples):
+    if all(is_absent(sample.path) for sample in manifest.samples):
         first = manifest.samples[0]
         raise ManifestError(
             f"{part}: none of the {len(manifest.samples)} listed videos exists, the first being {first.path} "

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from m2clip.checkpoint import load
 from m2clip.config import RunConfig
-from m2clip.data.dataset import BadFile, BadFiles, Batch, VideoDataset, make_loader
+from m2clip.data.dataset import BadFile, Batch, VideoDataset
 from m2clip.data.frame_cache import FrameCache
+from m2clip.data.loading import BadFiles, make_loader
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError, VideoError
 from m2clip.evaluate import Evaluation, evaluate

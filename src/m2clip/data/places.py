@@ -1,0 +1,39 @@
+"""Where a video of a list lies: in a file or a folder of pictures, at a web address, or inside of a shard."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class WebAddress:
+    """A video behind http:// or https://."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True)
+class ShardMember:
+    """A video file inside of a tar file; its bytes lie there as they are."""
+
+    shard: str
+    """Path or web address of the tar file."""
+    name: str
+    """Of the member."""
+    offset: int
+    """Where its bytes begin in the tar file."""
+    size: int
+    """How many they are."""
+
+    def __str__(self) -> str:
+        return f"{self.shard}/{self.name}"
+
+
+Place = Path | WebAddress | ShardMember
+
+
+def is_absent(place: Place) -> bool:
+    """Whether nothing can be there: a path that does not exist. What lies elsewhere is only known when it is read."""
+    return isinstance(place, Path) and not place.exists()
