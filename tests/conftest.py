@@ -6,11 +6,23 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.cases.record import CaseRecord
+
 # A busy machine is no fault of the code: no example has a deadline of its own.
 settings.register_profile("m2clip", deadline=None)
 settings.load_profile("m2clip")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-cases", action="store_true", help="run the tests marked `case` alone and write docs/data/cases.md"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(CaseRecord(wanted=config.getoption("--write-cases")))
 
 
 @pytest.fixture(scope="session")
