@@ -26,6 +26,8 @@ class ShardMember:
     """Where its bytes begin in the tar file."""
     size: int
     """How many they are."""
+    shard_sha256: str = ""
+    """Of the whole tar file, which is held against it where it is fetched; "" where nobody has noted it."""
 
     def __str__(self) -> str:
         return f"{self.shard}/{self.name}"
