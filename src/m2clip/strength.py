@@ -14,8 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from safetensors.torch import save as serialized
 
-from m2clip.checkpoint.builder import read_info
 from m2clip.checkpoint.files import checkpoint_file, read_tensors
+from m2clip.checkpoint.record import read_info
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError
 from m2clip.evaluate import data_document, evaluation_dataset, model_document, versions

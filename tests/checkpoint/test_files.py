@@ -1,6 +1,5 @@
 """CLIP weights in every layout users meet, from files of the same format made from random weights; nothing in them is run."""
 
-import json
 import pickle
 import zipfile
 from pathlib import Path
@@ -12,7 +11,7 @@ import transformers
 from safetensors.torch import save_file
 
 from m2clip.checkpoint import convert, create, load
-from m2clip.checkpoint.files import activation_of, read_tensors
+from m2clip.checkpoint.files import read_tensors
 from m2clip.checkpoint.layouts import clip_state
 from m2clip.config import BackboneConfig
 from m2clip.errors import CheckpointError
@@ -105,27 +104,13 @@ def test_hugging_face_files(tmp_path: Path) -> None:
     )
     other = transformers.CLIPModel(config).eval()
     other.save_pretrained(tmp_path)
-    model = create(SIZES, weights=tmp_path / "model.safetensors", quick_gelu=activation_of(tmp_path / "config.json"))
+    model = create(SIZES, weights=tmp_path / "model.safetensors")
     assert not model.info.sizes.quick_gelu
     with torch.inference_mode():
         image = other.visual_projection(other.vision_model(IMAGES).pooler_output)
         text = other.text_projection(other.text_model(TOKENS).pooler_output)
         torch.testing.assert_close(model.clip.encode_image(IMAGES), image, atol=1e-5, rtol=0)
         torch.testing.assert_close(model.clip.encode_text(TOKENS), text, atol=1e-5, rtol=0)
-
-
-def test_a_config_says_its_activation(tmp_path: Path) -> None:
-    def says(values: object) -> bool | None:
-        path = tmp_path / "config.json"
-        path.write_text(json.dumps(values))
-        return activation_of(path)
-
-    assert says({"vision_config": {"hidden_act": "gelu"}}) is False
-    assert says({"vision_config": {}}) is True
-    assert says({"model_cfg": {"quick_gelu": True}}) is True
-    assert says({"model_cfg": {}}) is False
-    assert says([]) is None
-    assert activation_of(tmp_path / "absent.json") is None
 
 
 def test_an_unknown_activation_is_noticed(theirs: torch.nn.Module, tmp_path: Path) -> None:

@@ -1,36 +1,24 @@
 """Build a model from a CLIP's weights with fresh adapters (`create`), or load one that was saved (`load`)."""
 
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
-from torch import Tensor
 
-from m2clip.builtin.weights import WEIGHTS as TINY_CLIP
-from m2clip.builtin.weights import load_tiny_clip
-from m2clip.checkpoint.files import checkpoint_file, clip_from_hub, read_tensors, sha256
-from m2clip.checkpoint.layouts import clip_state, infer_sizes, listed, need_same, recognise
+from m2clip.checkpoint.clip_weights import State, clip_weights
+from m2clip.checkpoint.files import checkpoint_file, read_tensors
+from m2clip.checkpoint.layouts import listed, need_same
+from m2clip.checkpoint.record import read_info
 from m2clip.config import BACKBONES, METHOD_TERMS, BackboneConfig, ModelConfig, checked
+from m2clip.config.model import CLIP_MEAN, CLIP_STD
 from m2clip.data.prompts import class_texts, mlm_words
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.model.clip import CLIP
-from m2clip.model.info import AdapterLayout, ModelInfo, RivalLayout, WeightSource, first_fault
+from m2clip.model.info import AdapterLayout, ModelInfo, RivalLayout
 from m2clip.model.methods import METHODS
-from m2clip.model.video_clip import FORMAT_VERSION, VideoCLIP
-
-OPENAI_HUB = {
-    "ViT-B-32": "openai/clip-vit-base-patch32",
-    "ViT-B-16": "openai/clip-vit-base-patch16",
-    "ViT-L-14": "openai/clip-vit-large-patch14",
-    "ViT-L-14-336": "openai/clip-vit-large-patch14-336",
-}
-"""Where OpenAI publishes each of its backbones on the Hugging Face hub."""
-
-State = dict[str, Tensor]
+from m2clip.model.video_clip import VideoCLIP
 
 
 def create(
@@ -64,8 +52,8 @@ def create(
     id ("owner/name") or a path to OpenAI's, open_clip's or Hugging Face's file. `class_names`: the K classes to train; without them
     there is neither a visual nor a masked-word head. `further_texts`: for each class, texts beside the template's. `image_size`:
     another input size, pixels; positions are interpolated. `ted*`, `text_adapter*`, `output_temporal`: which adapters, see
-    `config.ModelConfig`. `method`, `adapter_width`, `prompt_tokens`: a rival instead of M2-CLIP. `quick_gelu`: overrides
-    the activation where a file does not say which it was trained with.
+    `config.ModelConfig`. `method`, `adapter_width`, `prompt_tokens`: a rival instead of M2-CLIP. Activation, mean and std are as the
+    config files beside the weights say (hub repository, or a copy of its folder), but for other statistics in the sizes, and `quick_gelu`.
 
     Raises ConfigError for settings that do not fit and CheckpointError for weights that cannot be used, one sentence each.
     """
@@ -94,7 +82,9 @@ def create(
     sizes = BACKBONES[name] if isinstance(config.backbone, str) else config.backbone
     if quick_gelu is not None:
         sizes = sizes.model_copy(update={"quick_gelu": quick_gelu})
-    sizes, state, source = _clip_weights(name, sizes, config.weights, activation_given=quick_gelu is not None)
+    chosen = {key for key, value in (("mean", CLIP_MEAN), ("std", CLIP_STD)) if getattr(sizes, key) != value}
+    chosen |= {"quick_gelu"} if quick_gelu is not None else set()
+    sizes, state, source = clip_weights(name, sizes, config.weights, chosen=chosen)
     _notice_size(image_size, sizes)
     names = tuple(class_names)
     info = ModelInfo.described(
@@ -140,7 +130,7 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:
         state = own_clip
     else:
         source = str(weights) if weights is not None else info.weights.source
-        _, found, got = _clip_weights(info.backbone, info.sizes, source, activation_given=True)
+        _, found, got = clip_weights(info.backbone, info.sizes, source, chosen=None)
         if found is None:
             raise CheckpointError(f"{path} does not say which CLIP it was trained on; pass its file as weights")
         if info.weights.sha256 is not None and got.sha256 != info.weights.sha256:
@@ -171,76 +161,6 @@ def _same_layout(tensors: State, info: ModelInfo, *, visual_head: bool, whole: b
         raise CheckpointError(
             f"{where} holds whole numbers where weights belong: {listed(odd, most=5)}; copy the file again"
         )
-
-
-def read_info(metadata: Mapping[str, str], *, where: str) -> ModelInfo:
-    """The record in a checkpoint's header; CheckpointError where the file is none of ours or of a newer format."""
-    if metadata.get("format") != "m2clip":
-        raise CheckpointError(
-            f"{where} is no m2clip checkpoint; use `m2clip convert` for files of CLIP or of the reference implementation"
-        )
-    version = metadata.get("format_version", "")
-    if not re.fullmatch("[0-9]{1,9}", version) or int(version) > FORMAT_VERSION:
-        raise CheckpointError(
-            f"{where} has format version {version!r}, this m2clip reads up to {FORMAT_VERSION}; install a newer m2clip"
-        )
-    try:
-        return ModelInfo.model_validate_json(metadata.get("info", ""))
-    except ValidationError as error:
-        raise CheckpointError(
-            f"the header of {where} cannot be read: {first_fault(error)}; copy the file again"
-        ) from None
-
-
-def _clip_weights(
-    name: str, sizes: BackboneConfig, source: str | None, *, activation_given: bool
-) -> tuple[BackboneConfig, State | None, WeightSource]:
-    """Sizes, tensors in CLIP's names (None: random), and where they came from."""
-    if name == "builtin" and source in (None, "builtin"):
-        shipped, state = load_tiny_clip()
-        return sizes.model_copy(update=shipped), state, WeightSource(source="builtin", sha256=sha256(TINY_CLIP))
-    if source is None:
-        return sizes, None, WeightSource()
-    quick: bool | None = None
-    if source == "openai":
-        if name not in OPENAI_HUB:
-            raise CheckpointError(f"OpenAI has no weights for the backbone {name!r}; it has {', '.join(OPENAI_HUB)}")
-        path, quick = clip_from_hub(OPENAI_HUB[name])
-    elif _is_path(source):
-        path = Path(source)
-    else:
-        path, quick = clip_from_hub(source)
-    file = read_tensors(path)
-    state, _ = clip_state(file.tensors, where=source)
-    if quick is not None and not activation_given:
-        sizes = sizes.model_copy(update={"quick_gelu": quick})
-    elif not activation_given and not file.is_torchscript and recognise(file.tensors, where=source) == "openai":
-        warnings.warn(
-            f"{source} does not say which activation it was trained with; {'QuickGELU' if sizes.quick_gelu else 'GELU'} is used "
-            "(OpenAI's weights want QuickGELU, most of open_clip's GELU; pass quick_gelu to choose)",
-            stacklevel=3,
-        )
-    _same_sizes(sizes, infer_sizes(state, quick_gelu=sizes.quick_gelu, where=source), name=name, where=source)
-    return sizes, state, WeightSource(source=source, sha256=file.sha256)
-
-
-def _is_path(source: str) -> bool:
-    """A path exists, or looks like one; a hub id is "owner/name" and no file ends so."""
-    known = (".safetensors", ".pt", ".pth", ".bin")
-    return (
-        Path(source).exists() or source.endswith(known) or source.startswith((".", "/", "~")) or source.count("/") != 1
-    )
-
-
-def _same_sizes(asked: BackboneConfig, found: BackboneConfig, *, name: str, where: str) -> None:
-    # Heads cannot be read off tensors; they follow the family's rule, which custom sizes need not.
-    skipped = {"vision_heads", "text_heads", "mean", "std", "quick_gelu"}
-    want, have = asked.model_dump(exclude=skipped), found.model_dump(exclude=skipped)
-    differences = [f"{key} {have[key]} instead of {want[key]}" for key in want if want[key] != have[key]]
-    if differences:
-        fitting = next((other for other, s in BACKBONES.items() if s.model_dump(exclude=skipped) == have), None)
-        remedy = f"use the backbone {fitting}" if fitting else "pass its sizes as the backbone"
-        raise CheckpointError(f"{where} is another CLIP than {name}: {', '.join(differences)}; {remedy}")
 
 
 def _clip(sizes: BackboneConfig, state: State | None) -> CLIP:

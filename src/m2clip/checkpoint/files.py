@@ -1,7 +1,6 @@
 """Weight files -> tensors: from a path or from the Hugging Face hub, never executing anything that a file holds."""
 
 import hashlib
-import json
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -19,9 +18,10 @@ from m2clip.errors import CheckpointError
 CHECKPOINT_NAME = "m2clip.safetensors"
 """The file that holds our checkpoint in a hub repository."""
 
-_CLIP_NAMES = ("model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
+CLIP_NAMES = ("model.safetensors", "open_clip_model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
+"""The names under which hub repositories keep a CLIP's weights."""
+
 _HUB_SECONDS = 10
-_CONFIG_NAMES = ("config.json", "open_clip_config.json")
 # Keys under which training programs keep the state dict.
 _WRAPPERS = ("state_dict", "model", "model_state_dict")
 
@@ -114,35 +114,6 @@ def from_hub(identity: str, names: tuple[str, ...]) -> Path:
 def checkpoint_file(name: str | Path) -> Path:
     """A checkpoint of ours on this disk: the path itself, or what "hf-hub:owner/name" holds."""
     return from_hub(str(name), (CHECKPOINT_NAME,)) if str(name).startswith("hf-hub:") else Path(name)
-
-
-def clip_from_hub(identity: str) -> tuple[Path, bool | None]:
-    """A CLIP's weight file in a hub repository, and whether its own config asks for QuickGELU (None: it does not say)."""
-    path = from_hub(identity, _CLIP_NAMES)
-    config = next((path.parent / name for name in _CONFIG_NAMES if (path.parent / name).is_file()), None)
-    if config is None:
-        try:
-            config = from_hub(identity, _CONFIG_NAMES)
-        except CheckpointError:
-            return path, None
-    return path, activation_of(config)
-
-
-def activation_of(config: Path) -> bool | None:
-    """Whether a CLIP's config.json (transformers) or open_clip_config.json asks for QuickGELU; None where it cannot be read."""
-    try:
-        values = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if not isinstance(values, dict):
-        return None
-    if isinstance(values.get("model_cfg"), dict):
-        return bool(values["model_cfg"].get("quick_gelu", False))
-    if "vision_config" in values or values.get("model_type") == "clip":
-        vision = values.get("vision_config")
-        # transformers leaves out what equals its default, and its default is quick_gelu.
-        return (vision.get("hidden_act", "quick_gelu") if isinstance(vision, dict) else "quick_gelu") == "quick_gelu"
-    return None
 
 
 def _is_safetensors(path: Path) -> bool:

@@ -79,7 +79,7 @@ class KeyAccount:
 
     loaded: tuple[str, ...]
     ignored: tuple[str, ...] = ()
-    """Keys that are known and not weights."""
+    """Keys that are known and no weights of the CLIP."""
 
 
 def recognise(keys: Mapping[str, Tensor], *, where: str) -> Layout:
@@ -100,8 +100,11 @@ def clip_state(tensors: Mapping[str, Tensor], *, where: str) -> tuple[dict[str, 
     """A foreign state dict -> tensors in the names of `model.clip.CLIP`, float32. Unknown keys are an error that lists them."""
     layout = recognise(tensors, where=where)
     if layout == "m2clip":
-        stripped = {key.removeprefix("clip."): value for key, value in tensors.items()}
-        return {key: value.float() for key, value in stripped.items()}, KeyAccount(loaded=tuple(tensors))
+        # In a whole checkpoint of ours the CLIP's tensors have a prefix, and what is no part of the CLIP has another.
+        whole = any(key.startswith("clip.") for key in tensors)
+        weights = {key: value for key, value in tensors.items() if key.startswith("clip.") or not whole}
+        state = {key.removeprefix("clip."): value.float() for key, value in weights.items()}
+        return state, KeyAccount(loaded=tuple(weights), ignored=tuple(tensors.keys() - weights.keys()))
     convert = _from_openai if layout == "openai" else _from_huggingface
     ignored = tuple(key for key in tensors if NOT_WEIGHTS.fullmatch(key))
     weights = {key: value for key, value in tensors.items() if key not in ignored}

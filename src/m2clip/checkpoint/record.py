@@ -1,15 +1,18 @@
 """What a checkpoint says of itself, without its weights."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from m2clip.checkpoint.builder import read_info
 from m2clip.checkpoint.files import checkpoint_file, read_header
 from m2clip.config import BACKBONES
 from m2clip.errors import CheckpointError
-from m2clip.model.info import ModelInfo
+from m2clip.model.info import ModelInfo, first_fault
+from m2clip.model.video_clip import FORMAT_VERSION
 
 
 class Record(NamedTuple):
@@ -39,3 +42,22 @@ def read_record(name: str | Path) -> Record:
             return Record(info, "visual_head.linear.weight" in file.keys())  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read ({error}); copy it again") from None
+
+
+def read_info(metadata: Mapping[str, str], *, where: str) -> ModelInfo:
+    """The record in a checkpoint's header; CheckpointError where the file is none of ours or of a newer format."""
+    if metadata.get("format") != "m2clip":
+        raise CheckpointError(
+            f"{where} is no m2clip checkpoint; use `m2clip convert` for files of CLIP or of the reference implementation"
+        )
+    version = metadata.get("format_version", "")
+    if not re.fullmatch("[0-9]{1,9}", version) or int(version) > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{where} has format version {version!r}, this m2clip reads up to {FORMAT_VERSION}; install a newer m2clip"
+        )
+    try:
+        return ModelInfo.model_validate_json(metadata.get("info", ""))
+    except ValidationError as error:
+        raise CheckpointError(
+            f"the header of {where} cannot be read: {first_fault(error)}; copy the file again"
+        ) from None
