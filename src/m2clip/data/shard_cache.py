@@ -1,0 +1,159 @@
+"""Shards behind web addresses: each is fetched once a machine, checked, and kept in a folder that has a bound.
+
+Processes share the folder through file locks. A shard that is being read stays readable when it makes room for others: its bytes go
+when the last reader closes it.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from m2clip.cache_folder import cache_folder
+from m2clip.data.file_lock import file_lock
+from m2clip.data.web import WebLimits, fetch, shown_address
+from m2clip.errors import ConfigError, VideoError
+
+MOST_GIB = "M2CLIP_SHARDS_GIB"
+_DEFAULT_GIB = 20.0
+_LIMITS = WebLimits(most_bytes=2**36, total_seconds=3600.0, wait_seconds=30.0)
+_WAITS_SECONDS = (1.0, 4.0, 10.0)  # before each further try
+_PAUSE_SECONDS = 300.0  # for which a shard that could not be fetched is not asked for again
+_FORMAT = 1
+
+
+def most_bytes() -> int:
+    """How large the folder may grow: $M2CLIP_SHARDS_GIB, in GiB, else 20. Raises ConfigError."""
+    text = os.environ.get(MOST_GIB, "")
+    try:
+        gib = float(text) if text else _DEFAULT_GIB
+        if not 0 < gib < 2**33:
+            raise ValueError
+    except ValueError:
+        raise ConfigError(f"{MOST_GIB} is {text!r}: give the size of the cache of shards in GiB, such as 20") from None
+    return round(gib * 2**30)
+
+
+def opened(url: str, *, sha256: str = "") -> BufferedReader:
+    """The tar file behind an address, open for reading, fetched where it is not here yet.
+
+    `sha256`: what its bytes must sum to; "" takes whatever the server sends. A server that fails is asked four times; then, for
+    five minutes, every process that wants this shard gets the same VideoError at once, so that a run goes on without it.
+    """
+    try:
+        folder = cache_folder() / "shards"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{hashlib.sha256(repr((_FORMAT, url, sha256)).encode()).hexdigest()}.tar"
+        file = _open(path)
+        if file is None:
+            with file_lock(path.with_suffix(".lock")) as lock:
+                file = _open(path)  # another process may have fetched it while this one waited
+                if file is None:
+                    _need_no_pause(lock)
+                    file = _fetched(url, sha256, path, lock)
+    except OSError as error:
+        reason = error.strerror or error
+        raise VideoError(
+            f"{shown_address(url)} cannot be kept in the cache ({reason}): make room, or set M2CLIP_CACHE to another folder"
+        ) from error
+    return file
+
+
+def _open(path: Path) -> BufferedReader | None:
+    try:
+        file = open(path, "rb")  # noqa: SIM115
+    except FileNotFoundError:
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(path)  # used now
+    return file
+
+
+def _need_no_pause(lock: int) -> None:
+    """Raise what the last try raised, where that is not long ago."""
+    try:
+        note: Any = json.loads(os.pread(lock, 4096, 0) or b"{}")
+        recent = 0 <= time.time() - note["failed_at"] < _PAUSE_SECONDS
+        reason = str(note["reason"])
+    except (ValueError, KeyError, TypeError):
+        return
+    if recent:
+        raise VideoError(reason)
+
+
+def _fetched(url: str, sha256: str, path: Path, lock: int) -> BufferedReader:
+    draft = path.with_suffix(".draft")
+    try:
+        for tries, wait in enumerate((*_WAITS_SECONDS, None), start=1):
+            try:
+                _fetch_checked(url, sha256, draft)
+                break
+            except VideoError as error:
+                if wait is None:
+                    reason = f"{error} (asked {tries} times)"
+                    os.truncate(lock, 0)
+                    os.pwrite(lock, json.dumps({"failed_at": time.time(), "reason": reason[:3000]}).encode(), 0)
+                    raise VideoError(reason) from None
+                time.sleep(wait)
+        os.truncate(lock, 0)
+        _make_room(path.parent, draft.stat().st_size, but=draft)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return open(path, "rb")
+
+
+class _Summed:
+    """A file that is written, and the sum of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._digest = file, hashlib.sha256()
+        self.write: Callable[[bytes], int] = self._write
+
+    def _write(self, piece: bytes) -> int:
+        self._digest.update(piece)
+        return self._file.write(piece)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def _fetch_checked(url: str, sha256: str, draft: Path) -> None:
+    with open(draft, "wb") as file:
+        summed = _Summed(file)
+        fetch(url, limits=_LIMITS, to=summed)  # type: ignore[arg-type]
+    if sha256 and summed.sha256 != sha256:
+        raise VideoError(
+            f"{shown_address(url)} is not the file that its index was made of (SHA-256 {summed.sha256[:12]}... instead of "
+            f"{sha256[:12]}...): put the shard and the index of one set there"
+        )
+
+
+def _make_room(folder: Path, size: int, *, but: Path) -> None:
+    """Remove the shards that were not used for the longest time, and drafts that nobody writes any more."""
+    with file_lock(folder / "room.lock"):
+        found = []
+        for entry in os.scandir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                if entry.name.endswith(".tar"):
+                    found.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
+                elif entry.name.endswith(".draft") and entry.path != str(but):
+                    _remove_if_dead(Path(entry.path))
+        free = most_bytes() - sum(row[1] for row in found)
+        for _, freed, path in sorted(found):
+            if free >= size:
+                break
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            free += freed
+
+
+def _remove_if_dead(draft: Path) -> None:
+    with contextlib.suppress(BlockingIOError), file_lock(draft.with_suffix(".lock"), wait=False):
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,142 @@
+"""Videos inside of tar files (WebDataset's shards): where each lies, and its bytes. Nothing is unpacked to the disk."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BufferedReader
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+
+from m2clip.data import shard_cache
+from m2clip.data.places import Place, ShardMember
+from m2clip.data.web import is_web_address, shown_address
+from m2clip.errors import ConfigError, VideoError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_LARGEST = 2**32  # bytes of one video: it is held in memory while it is read
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar file of videos."""
+
+    path: str
+    """Path or web address."""
+    size: int | None = None
+    """In bytes; None where nobody has noted it."""
+    sha256: str = ""
+    """"" where nobody has noted it."""
+
+
+class ShardPlaces(Sequence[Place]):
+    """The places of N videos in shards, as columns: a ShardMember is made when it is asked for, and not kept."""
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        *,
+        numbers: np.ndarray,
+        names: "pa.ChunkedArray",
+        offsets: np.ndarray,
+        sizes: np.ndarray,
+    ) -> None:
+        """`numbers`: which shard, int [N]; `names` of the members, text [N]; `offsets` and `sizes` in bytes, int64 [N]."""
+        self.shards = tuple(shards)
+        self.numbers, self.offsets, self.sizes = numbers, offsets, sizes
+        self._names = names
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> ShardMember: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Sequence[Place]": ...
+
+    def __getitem__(self, index: int | slice) -> "ShardMember | Sequence[Place]":
+        if isinstance(index, slice):
+            return [self[n] for n in range(*index.indices(len(self)))]
+        shard = self.shards[self.numbers[index]]
+        name = self._names[int(index)].as_py()
+        return ShardMember(shard.path, name, int(self.offsets[index]), int(self.sizes[index]), shard.sha256)
+
+    @property
+    def are_fetched(self) -> bool:
+        """Whether some shard lies behind a web address."""
+        return any(is_web_address(shard.path) for shard in self.shards)
+
+
+def member_bytes(member: ShardMember) -> bytes:
+    """The bytes of a video in a shard; a shard behind a web address is fetched first. Raises VideoError."""
+    if member.size > _LARGEST:
+        raise VideoError(
+            f"{shown(member)} has {member.size / 2**30:.1f} GiB, too many to be read out of a shard: list it as a file"
+        )
+    try:
+        with open_shard(member.shard, sha256=member.shard_sha256) as file:
+            whole = member.offset + member.size <= os.fstat(file.fileno()).st_size
+            file.seek(member.offset)
+            data = file.read(member.size) if whole else b""
+    except OSError as error:
+        raise VideoError(
+            f"cannot read {shown(member)}: {error.strerror or error}; check the shard and its permissions"
+        ) from error
+    if len(data) < member.size:
+        raise VideoError(f"cannot read {shown(member)}: its shard was cut; fetch or pack the shard again")
+    return data
+
+
+def open_shard(path: str, *, sha256: str = "") -> BufferedReader:
+    """A shard, open for reading. Raises VideoError or OSError."""
+    if not is_web_address(path):
+        return open(path, "rb")
+    try:
+        return shard_cache.opened(path, sha256=sha256)
+    except ConfigError as error:
+        raise VideoError(str(error)) from error
+
+
+def shown(member: ShardMember) -> str:
+    """A member as messages name it: without what may be secret in an address."""
+    shard = shown_address(member.shard) if is_web_address(member.shard) else member.shard
+    return f"{shard}/{member.name}"
+
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"([0-9]{1,12})\.\.([0-9]{1,12})")
+MOST_SHARDS = 10**6
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """'s-{08..10}.tar' -> ['s-08.tar', 's-09.tar', 's-10.tar']; '{a,b}' -> ['a', 'b']. What is no range or choice stays.
+
+    A range counts up or down, with as many digits as its longer end where one begins with 0. Raises ConfigError beyond a million.
+    """
+    match = _BRACES.search(pattern)
+    while match and not (_RANGE.fullmatch(match[1]) or "," in match[1]):
+        match = _BRACES.search(pattern, match.end())
+    if match is None:
+        return [pattern]
+    tails = expand_braces(pattern[match.end() :])
+    choices = _choices(match[1], pattern)
+    if len(choices) * len(tails) > MOST_SHARDS:
+        raise ConfigError(f"{pattern} names more than {MOST_SHARDS} shards: check the numbers in braces")
+    return [pattern[: match.start()] + choice + tail for choice in choices for tail in tails]
+
+
+def _choices(inside: str, pattern: str) -> list[str]:
+    span = _RANGE.fullmatch(inside)
+    if span is None:
+        return inside.split(",")
+    first, last = int(span[1]), int(span[2])
+    if abs(last - first) >= MOST_SHARDS:
+        raise ConfigError(f"{pattern} names more than {MOST_SHARDS} shards: check the numbers in braces")
+    padded = any(len(end) > 1 and end.startswith("0") for end in span.groups())
+    digits = max(map(len, span.groups())) if padded else 0
+    step = 1 if last >= first else -1
+    return [f"{number:0{digits}d}" for number in range(first, last + step, step)]
