@@ -102,8 +102,9 @@ def test_a_class_without_a_text_is_refused() -> None:
 
 def test_a_text_that_is_too_long_is_named_and_still_scored() -> None:
     model = tiny_model()
-    with pytest.warns(TruncatedText, match="running in circles"):
-        embedded = class_embeddings(model, [["running in circles " * 60], ["walking"]])
+    texts = [["walking"], ["on two legs", "running in circles " * 60]]
+    with pytest.warns(TruncatedText, match="running in circles.* of the class 'jogging'"):
+        embedded = class_embeddings(model, texts, names=["strolling", "jogging"])
     assert embedded.isfinite().all()
 
 

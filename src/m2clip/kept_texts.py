@@ -24,13 +24,13 @@ _PRODUCTS_A_BYTE = 50
 ViT-B/16's text side takes 0.3 s; in that time one thread does about 15 products a byte, the texts of a dozen classes."""
 
 
-def kept_class_embeddings(model: VideoCLIP, texts: Sequence[Sequence[str]]) -> Tensor:
+def kept_class_embeddings(model: VideoCLIP, texts: Sequence[Sequence[str]], *, names: Sequence[str] = ()) -> Tensor:
     """What `scoring.class_embeddings` gives, to the last bit, from the disk where they were computed before.
 
     Only on a CPU and for so many texts that looking is much faster than encoding; never for a model in training mode or under
     autocast.
     """
-    tokens, counts = class_tokens(model, texts), [len(of_class) for of_class in texts]
+    tokens, counts = class_tokens(model, texts, names=names), [len(of_class) for of_class in texts]
     if not _worth_keeping(model, tokens):
         return embed_classes(model, tokens, counts)
     key = _key(model, tokens, counts)

@@ -196,7 +196,7 @@ class Recognizer:
         classes = self._prepared.pop(key, None)
         if classes is None:
             reading: Reading = "similarity" if columns is None else "ensemble"
-            classes = Classes(names, texts, reading, kept_class_embeddings(self.model, texts), columns)
+            classes = Classes(names, texts, reading, kept_class_embeddings(self.model, texts, names=names), columns)
         self._prepared[key] = classes
         if len(self._prepared) > MOST_LABEL_SETS:
             del self._prepared[next(iter(self._prepared))]

@@ -59,16 +59,17 @@ class Scores:
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
 
-def class_embeddings(model: "VideoCLIP", texts: Sequence[Sequence[str]]) -> Tensor:
+def class_embeddings(model: "VideoCLIP", texts: Sequence[Sequence[str]], *, names: Sequence[str] = ()) -> Tensor:
     """K classes with one or more texts each -> float32 [K, D] of unit norm, on the model's device.
 
     A class is the mean of the unit embeddings of its texts, brought back to unit norm. The model is read in evaluation
-    mode. Call it once for a set of classes and keep the result: it does not depend on the videos.
+    mode. Call it once for a set of classes and keep the result: it does not depend on the videos. `names` of the classes are for the
+    warning about a text that is too long.
     """
-    return embed_classes(model, class_tokens(model, texts), [len(of_class) for of_class in texts])
+    return embed_classes(model, class_tokens(model, texts, names=names), [len(of_class) for of_class in texts])
 
 
-def class_tokens(model: "VideoCLIP", texts: Sequence[Sequence[str]]) -> Tensor:
+def class_tokens(model: "VideoCLIP", texts: Sequence[Sequence[str]], *, names: Sequence[str] = ()) -> Tensor:
     """The texts of all classes as the model's text tower reads them: int64 [all texts, L], class after class, on the CPU.
 
     Raises ConfigError where there is no class, or a class without a text.
@@ -76,8 +77,9 @@ def class_tokens(model: "VideoCLIP", texts: Sequence[Sequence[str]]) -> Tensor:
     if not texts or any(len(of_class) == 0 for of_class in texts):
         raise ConfigError("every class needs at least one text; name at least one class")
     flat = [text for of_class in texts for text in of_class]
+    owners = [name for name, of_class in zip(names, texts, strict=True) for _ in of_class] if names else ()
     # Attention is causal: cutting the padding behind the longest text changes nothing but the time it takes.
-    return get_tokenizer()(flat, context_length=model.text_length, pad_to_longest=True)
+    return get_tokenizer()(flat, context_length=model.text_length, pad_to_longest=True, names=owners)
 
 
 @torch.inference_mode()

@@ -177,7 +177,7 @@ def tune_strength(
         passes = []
         for strength in ordered:
             model.set_strength(strength)
-            embeddings = class_embeddings(model, classes.texts)
+            embeddings = class_embeddings(model, classes.texts, names=manifest.class_names)
             passes.append(ScoringPass(dataset, embeddings, head_columns=classes.head_columns))
         for batch in read_batches(
             dataset, batch_size=batch_size, workers=workers, on_bad_file=on_bad_file, tell=tell, progress=progress

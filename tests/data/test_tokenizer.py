@@ -162,12 +162,18 @@ def test_known_ids():
     assert tokenizer.encode("a cat") == [320, 2368]
 
 
+@pytest.mark.case("L8")
 def test_long_text_is_cut_with_a_warning_that_names_it(reference):
     text = "someone " * 120
     with pytest.warns(TruncatedText, match=r"someone someone.*122 tokens.*cut to 77"):
         tokens = get_tokenizer()(["short", text])
     assert torch.equal(tokens, reference(["short", text]))
     assert tokens[1, -1] == get_tokenizer().end_id
+
+
+def test_a_text_that_is_cut_is_told_with_its_class():
+    with pytest.warns(TruncatedText, match=r"^the text 'run run run.*' of the class 'jogging' has 12 tokens"):
+        get_tokenizer()(["jump", "run " * 10, "fall " * 30], context_length=9, names=["up", "jogging", "down"])
 
 
 def test_many_long_texts_are_one_warning():
@@ -178,6 +184,7 @@ def test_many_long_texts_are_one_warning():
     assert (tokens[1:, -1] == get_tokenizer().end_id).all()
 
 
+@pytest.mark.case("L8")
 def test_text_of_exactly_77_tokens_is_whole_and_silent():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

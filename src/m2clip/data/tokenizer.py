@@ -88,24 +88,32 @@ class Tokenizer:
         return [index for piece in self.pieces(text) for index in piece.ids]
 
     def __call__(
-        self, texts: str | Sequence[str], *, context_length: int = CONTEXT_LENGTH, pad_to_longest: bool = False
+        self,
+        texts: str | Sequence[str],
+        *,
+        context_length: int = CONTEXT_LENGTH,
+        pad_to_longest: bool = False,
+        names: Sequence[str] = (),
     ) -> torch.Tensor:
         """Return int64 [K, L]: start token, ids, end token, zeros.
 
         L is `context_length`, or with `pad_to_longest` the length of the longest text (CLIP's text attention is causal,
         so what follows the end token changes nothing). A text that does not fit is cut and keeps its end token;
-        one TruncatedText warning names the first such text and counts the others. One string counts as one text.
+        one TruncatedText warning names the first such text, with its class if `names` gives the class of each text, and counts the
+        others. One string counts as one text.
         """
         texts = [texts] if isinstance(texts, str) else list(texts)
         if context_length < 2:
             raise M2CLIPError(f"context_length is {context_length}, but start and end token alone need 2: raise it")
         rows = [[self.start_id, *self.encode(text), self.end_id] for text in texts]
-        cut = [(text, len(row)) for text, row in zip(texts, rows, strict=True) if len(row) > context_length]
+        cut = [index for index, row in enumerate(rows) if len(row) > context_length]
         if cut:
-            text, length = cut[0]
+            text, length = texts[cut[0]], len(rows[cut[0]])
+            owner = f" of the class {_shortened(names[cut[0]])!r}" if names else ""
             others = f", like {len(cut) - 1} more" if len(cut) > 1 else ""
             warnings.warn(
-                f"{_shortened(text)!r} has {length} tokens (start and end token included) and was cut to {context_length}{others}: "
+                f"the text {_shortened(text)!r}{owner} has {length} tokens (start and end token included) "
+                f"and was cut to {context_length}{others}: "
                 "shorten the text, or spread it over several texts of its class",
                 TruncatedText,
                 stacklevel=2,

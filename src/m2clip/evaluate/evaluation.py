@@ -142,7 +142,7 @@ def evaluate(
     words = _word_test(model, manifest) if masked_words and protocol == "supervised" else None
     run = ScoringPass(
         dataset,
-        kept_class_embeddings(model, classes.texts),
+        kept_class_embeddings(model, classes.texts, names=manifest.class_names),
         head_columns=classes.head_columns,
         per_view=per_view,
         words=words,

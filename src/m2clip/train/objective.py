@@ -62,12 +62,14 @@ class Objective:
         self._class_texts: PreparedTexts | None = None  # made of the tokens in the first step
         self._texts_a_class: list[int] | None = None  # None: one
         if self._weights["contrastive"] > 0 or self._weights["cross_modal"] > 0:
-            read = self._texts
+            read, names = self._texts, list(model.info.class_names)
             if config.train.class_text == "mean":
                 read = [text for texts in model.info.texts for text in texts]
                 self._texts_a_class = [len(texts) for texts in model.info.texts]
+                names = [name for name, texts in zip(names, model.info.texts, strict=True) for _ in texts]
             length = model.text_length
-            self._class_tokens = tokenizer(read, context_length=length, pad_to_longest=True).to(device)
+            tokens = tokenizer(read, context_length=length, pad_to_longest=True, names=names)
+            self._class_tokens = tokens.to(device)
         self._masker: Masker | None = None
         if self._weights["mlm"] > 0:
             self._masker = Masker(
