@@ -1,6 +1,6 @@
 """Real video files with the oddities that files in the wild have, made when a test runs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import av
@@ -65,6 +65,14 @@ def packets_of(path: Path) -> list[bytes]:
     """The payload of every packet of the video stream."""
     with av.open(str(path)) as container:
         return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
+def break_packet(path: Path, ordinal: int, change: Callable[[bytes], bytes]) -> None:
+    """Write over one packet of a file, in place."""
+    payload = packets_of(path)[ordinal]
+    data = path.read_bytes()
+    assert data.count(payload) == 1
+    path.write_bytes(data.replace(payload, change(payload)))
 
 
 def remux(source: Path, target: Path, payloads: Sequence[bytes], *, keys: Sequence[int] = (0,)) -> Path:

@@ -34,7 +34,10 @@ def _no_frames(path: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "there is no such file; check the path"),
-    "folder": (lambda path: path.mkdir(), "it is a folder; give a video file"),
+    "folder": (
+        lambda path: path.mkdir(),
+        "it is a folder that holds no image (.jpg, .png, ...); give a video or a folder of its frames",
+    ),
     "empty": (lambda path: path.write_bytes(b""), "the file is empty; fetch or copy it again"),
     "random": (lambda path: path.write_bytes(np.random.default_rng(0).bytes(9000)), "it is no video file"),
     "text": (lambda path: path.write_text("path,label\na.mp4,run\n" * 40), "it is no video file"),

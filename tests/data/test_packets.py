@@ -1,6 +1,5 @@
 """What the packets tell, and what they do not: odd formats, damage, and how much of a file it takes."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -9,8 +8,7 @@ import pytest
 
 from m2clip.data.packets import PacketTable, read_packets
 from m2clip.data.video import Video
-from m2clip.errors import VideoError
-from tests.odd_videos import encode, packed_avi, packets_of, pattern, sequential, vp8_with_hidden_frames, x264
+from tests.odd_videos import break_packet, encode, packed_avi, pattern, vp8_with_hidden_frames, x264
 
 
 def table_of(path: Path) -> PacketTable:
@@ -70,70 +68,3 @@ def test_packed_avi_promises_frames_that_are_not_there(tmp_path: Path) -> None:
         info = video.info
         assert (info.frame_count, info.lost_frames) == (40, 0)  # nothing is lost: the two never existed
         np.testing.assert_allclose(info.pts_seconds, np.arange(40) / 25)
-
-
-def break_packet(path: Path, ordinal: int, change: Callable[[bytes], bytes]) -> None:
-    """Write over one packet of a file, in place."""
-    payload = packets_of(path)[ordinal]
-    data = path.read_bytes()
-    assert data.count(payload) == 1
-    path.write_bytes(data.replace(payload, change(payload)))
-
-
-def test_damage_that_the_packets_show(tmp_path: Path) -> None:
-    path = encode(tmp_path / "a.mp4", "libx264", pattern(60), options=x264(keyint=20, bframes=2))
-    break_packet(path, 35, lambda payload: b"\xff" * len(payload))
-    kept = sequential(path)
-    with Video(path) as video:
-        assert 20 < video.info.frame_count == len(kept) < 60
-        assert video.info.lost_frames == 60 - len(kept)
-        np.testing.assert_array_equal(video.frames([len(kept) - 1])[0], kept[-1])
-
-
-def test_damage_that_only_decoding_shows(tmp_path: Path) -> None:
-    path = encode(tmp_path / "a.avi", "mpeg4", pattern(60), options={"g": "10"})
-    break_packet(path, 35, lambda payload: b"\x00\x00\x01\x20" + bytes(len(payload) - 4))  # a broken stream header
-    kept = sequential(path)
-    assert 30 < len(kept) < 60
-    with Video(path) as video:
-        assert video.info.frame_count == 60
-        frames = video.frames([59, 3, 38])
-        assert (video.info.frame_count, video.info.lost_frames) == (len(kept), 60 - len(kept))
-        np.testing.assert_array_equal(frames, np.stack([kept[-1], kept[3], kept[-1]]))  # past the end: the last frame
-
-
-@pytest.mark.parametrize("suffix", ["mp4", "avi", "mkv", "ts"])
-def test_a_download_that_broke_off(tmp_path: Path, suffix: str) -> None:
-    codec, muxing = (
-        ("mpeg4", {}) if suffix == "avi" else ("libx264", {"movflags": "faststart"} if suffix == "mp4" else {})
-    )
-    whole = encode(tmp_path / f"a.{suffix}", codec, pattern(100), muxing=muxing).read_bytes()
-    path = tmp_path / f"cut.{suffix}"
-    path.write_bytes(whole[: whole.index(packets_of(tmp_path / f"a.{suffix}")[60]) + 5])  # in the middle of a packet
-    kept = sequential(path)
-    with Video(path) as video:
-        assert 20 < video.info.frame_count == len(kept) < 90
-        assert video.info.lost_frames == (
-            100 - len(kept) if suffix in ("mp4", "avi") else 0
-        )  # the others promise nothing
-        np.testing.assert_array_equal(video.frames([len(kept) - 1])[0], kept[-1])
-
-
-def test_flipped_bits_end_in_frames_or_in_our_error(tmp_path: Path) -> None:
-    whole = encode(
-        tmp_path / "a.mp4", "libx264", pattern(60, height=96, width=128), options=x264(keyint=20)
-    ).read_bytes()
-    rng = np.random.default_rng(0)
-    outcomes = set()
-    for _ in range(30):
-        data = bytearray(whole)
-        for at in rng.integers(0, len(data), 60):
-            data[at] ^= 1 << int(rng.integers(8))
-        try:
-            with Video(bytes(data)) as video:
-                frames = video.frames(np.linspace(0, video.info.frame_count - 1, 8).astype(int))
-                assert frames.shape[0] == 8
-                outcomes.add("frames")
-        except VideoError:
-            outcomes.add("error")
-    assert outcomes == {"frames", "error"}

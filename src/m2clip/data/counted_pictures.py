@@ -5,18 +5,22 @@ from collections.abc import Iterator
 from av.video.frame import VideoFrame
 
 from m2clip.data.opening import VideoFile
-from m2clip.data.packets import BROKEN_DATA, UnexpectedFrameError
+from m2clip.data.packets import BROKEN_DATA, UnexpectedFrameError, packets_past_breaks
 
 
 class CountedPictures:
-    """Pictures by rank, until the data breaks. Making one decodes the whole file once and keeps only the times."""
+    """Whole pictures by rank. Making one decodes the whole file once and keeps only the times.
+
+    A picture is used while the data is whole. What is built on broken data is not: after it, decoding goes on at the next key
+    frame.
+    """
 
     def __init__(self, file: VideoFile) -> None:
         self._file = file
         self.damaged = False
         """Whether broken data was met."""
         file.reopen()
-        self.pts: tuple[int | None, ...] = tuple(picture.pts for _, picture in self._from_start())
+        self.pts: tuple[int | None, ...] = tuple(picture.pts for picture in self._from_start())
         """The time of each picture in the stream's time base, as the file has it."""
         self._restart()
 
@@ -32,27 +36,55 @@ class CountedPictures:
             if rank < self._rank:
                 self._restart()
             while self._rank < rank:
-                following = next(self._pictures, None)
-                if following is None:
+                self._picture = next(self._pictures, None)
+                if self._picture is None:
                     raise UnexpectedFrameError
-                self._rank, self._picture = following
+                self._rank += 1
             assert self._picture is not None
             yield self._picture
 
-    def _from_start(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Every picture of a just opened file until the data breaks; what is broken before the first one is passed over."""
-        rank = 0
-        try:
-            for packet in self._file.container.demux(self._file.stream):
-                try:
-                    pictures = packet.decode()
-                except BROKEN_DATA:
+    def _from_start(self) -> Iterator[VideoFrame]:
+        """Every whole picture of a just opened file."""
+        decoder = self._file.stream.codec_context
+        whole = True
+        after_mark = False
+        resumed, resumed_pts = (
+            False,
+            None,
+        )  # whether decoding went on after a break, and the time of the key frame it did so at
+        for packet in packets_past_breaks(self._file.container, self._file.stream):
+            try:
+                if packet is None or packet.is_corrupt:
                     self.damaged = True
-                    if rank:
-                        return
+                    # Nothing broken has reached the decoder, so what it still holds back is whole.
+                    pictures = decoder.decode(None) if whole else []
+                    whole, after_mark = False, packet is not None
+                elif whole:
+                    pictures = packet.decode()
+                elif (
+                    after_mark
+                ):  # what is cut out of a transport stream lies behind the marked packet or behind the one after
+                    after_mark = False
                     continue
-                for picture in pictures:
-                    yield rank, picture
-                    rank += 1
-        except BROKEN_DATA:
-            self.damaged = True
+                elif packet.is_keyframe:
+                    decoder.flush_buffers()
+                    whole, resumed, resumed_pts = True, True, packet.pts
+                    pictures = packet.decode()
+                else:
+                    continue
+            except BROKEN_DATA:
+                self.damaged, whole = True, False
+                continue
+            for picture in pictures:
+                if not (resumed and _is_built_on_the_lost(picture, resumed_pts)):
+                    yield picture
+
+
+def _is_built_on_the_lost(picture: VideoFrame, resumed_pts: int | None) -> bool:
+    """Whether a picture needs what was before the key frame of this time, at which decoding went on.
+
+    It does where it is shown earlier (a leading picture of an open group), or where the decoder marks it: a "key" frame need
+    not refresh the whole picture at once.
+    """
+    is_earlier = picture.pts is not None and resumed_pts is not None and picture.pts < resumed_pts
+    return is_earlier or picture.is_corrupt

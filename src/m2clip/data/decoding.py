@@ -8,11 +8,13 @@ wrong (`counted_pictures.py`).
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from av.video.frame import VideoFrame
 
 from m2clip.data.counted_pictures import CountedPictures
+from m2clip.data.declared import declared_frames
 from m2clip.data.kept_packets import packet_table
 from m2clip.data.keyed_pictures import KeyedPictures
 from m2clip.data.opening import VideoFile, naming_errors
@@ -25,16 +27,15 @@ _UNKNOWN_FPS = 25.0  # for a file with neither rate nor times
 
 
 class FileFrames:
-    """The frames of one video file or of its bytes. `name` stands in every message."""
+    """The frames of one video file, by its path or open for reading. `name` stands in every message."""
 
-    def __init__(self, source: Path | bytes, *, name: str) -> None:
+    def __init__(self, source: Path | BinaryIO | bytes, *, name: str) -> None:
         self._name = name
         with naming_errors(name):
             self._file = VideoFile(source, name=name)
             try:
                 self._table = packet_table(self._file)
-                self._promised = max(self._file.stream.frames or 0, self._table.packet_count)
-                self._damaged = self._table.damaged
+                self._damaged = self._table.damaged or self._file.is_cut
                 self._pictures: KeyedPictures | CountedPictures
                 self._read_by_table(leaves_out=True)
                 self._upright = Upright(self._first_picture())
@@ -78,7 +79,7 @@ class FileFrames:
     @property
     def lost_frames(self) -> int:
         """How many frames the file promises that its damage has taken."""
-        return max(0, self._promised - self.frame_count) if self._damaged else 0
+        return max(0, declared_frames(self._file, self._table) - self.frame_count) if self._damaged else 0
 
     @property
     def size(self) -> tuple[int, int]:
@@ -107,8 +108,9 @@ class FileFrames:
                 seconds = None  # times that run backwards (AVI with packed frames) tell nothing
         if seconds is not None and count > 1:
             measured = (count - 1) / float(seconds[-1])
-            # Where the rate varies, the declared one is nominal; times rounded to milliseconds only look varied.
-            if abs(measured - fps) > 0.02 * measured:
+            # Where the rate varies, the declared one is nominal; times rounded to milliseconds only look varied. Where frames
+            # are lost, those around them still came at the declared rate.
+            if abs(measured - fps) > 0.02 * measured and not (self.lost_frames and fps > 0):
                 fps = measured
         last_seconds = self._table.last_duration * tick
         if fps <= 0:

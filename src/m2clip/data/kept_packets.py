@@ -7,6 +7,7 @@ table in any case.
 
 import os
 import time
+from pathlib import Path
 
 import av
 import numpy as np
@@ -37,8 +38,8 @@ def packet_table(file: VideoFile) -> PacketTable:
 
 
 def _key(file: VideoFile) -> str | None:
-    """All that a table depends on; None for what cannot be told from other contents: bytes, and a file changed just now."""
-    if isinstance(file.source, bytes):
+    """All that a table depends on; None for what cannot be told from other contents: an open file, and a file changed just now."""
+    if not isinstance(file.source, Path):
         return None
     try:
         found = os.stat(file.source)

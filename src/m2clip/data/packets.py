@@ -6,6 +6,7 @@ places where decoding can start, and the frames that no other frame is built on.
 relied on, `PacketTable.doubt` says why, and the reader counts frames by decoding them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import av
@@ -22,6 +23,7 @@ _MPEG4_PICTURE = b"\x00\x00\x01\xb6"
 
 # What reading broken data raises. PyAV answers with IndexError when a transport stream starts a new stream halfway.
 BROKEN_DATA = (av.FFmpegError, IndexError)
+_MOST_ERRORS = 100  # in a row, with no packet between them; then there is nothing more to come
 
 
 class UnexpectedFrameError(Exception):
@@ -79,6 +81,23 @@ class PacketTable:
         return ranks
 
 
+def packets_past_breaks(container: InputContainer, stream: VideoStream) -> Iterator["Packet[VideoStream] | None"]:
+    """The stream's packets from where the container stands to the end of the file; None wherever data between them is broken.
+
+    A packet that the container itself calls cut or broken comes as it is, with `is_corrupt`.
+    """
+    errors = 0
+    while errors < _MOST_ERRORS:
+        try:
+            for packet in container.demux(stream):
+                errors = 0
+                yield packet
+            return
+        except BROKEN_DATA:
+            errors += 1
+            yield None
+
+
 def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
     """Demux the stream to its end, decoding nothing."""
     shown: list[tuple[int, int, int, bool]] = []  # pts, ordinal, duration, spare
@@ -86,30 +105,30 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
     look = _PacketLook(stream)
     doubt, damaged = "", False
     count, ordinal = 0, -1
-    try:
-        for packet in container.demux(stream):
-            # An empty packet is PyAV's signal to flush the decoder, or a frame that an AVI writer dropped: neither gives one.
-            if not packet.size:
-                continue
-            ordinal += 1
-            if packet.is_corrupt:
-                doubt, damaged = "a packet is cut or broken", True
-            gives_frame, spare = look.at(packet)
-            if not gives_frame:
-                continue
-            # What an edit list hides is no frame, but shown frames can build on it, so decoding can start there.
-            hidden = packet.is_discard
-            count += not hidden
-            pts = packet.pts
-            if pts is None:
-                doubt = doubt or "a packet has no time"
-                continue
-            if packet.is_keyframe:
-                keys.append((ordinal, pts))
-            if not hidden:
-                shown.append((pts, ordinal, packet.duration or 0, spare))
-    except BROKEN_DATA:
-        doubt, damaged = "the file breaks off", True
+    for packet in packets_past_breaks(container, stream):
+        if packet is None:
+            doubt, damaged = "the data breaks off", True
+            continue
+        # An empty packet is PyAV's signal to flush the decoder, or a frame that an AVI writer dropped: neither gives one.
+        if not packet.size:
+            continue
+        ordinal += 1
+        if packet.is_corrupt:
+            doubt, damaged = "a packet is cut or broken", True
+        gives_frame, spare = look.at(packet)
+        if not gives_frame:
+            continue
+        # What an edit list hides is no frame, but shown frames can build on it, so decoding can start there.
+        hidden = packet.is_discard
+        count += not hidden
+        pts = packet.pts
+        if pts is None:
+            doubt = doubt or "a packet has no time"
+            continue
+        if packet.is_keyframe:
+            keys.append((ordinal, pts))
+        if not hidden:
+            shown.append((pts, ordinal, packet.duration or 0, spare))
     shown.sort()
     rows = np.array(shown, dtype=np.int64).reshape(-1, 4)
     key_rows = np.array(keys, dtype=np.int64).reshape(-1, 2)
