@@ -1,7 +1,4 @@
-"""Clips and batches: the same numbers whatever the workers, every sample once, bad files named and never replaced."""
-
-import pickle
-from pathlib import Path
+"""Clips: the seed, the epoch and the sample decide each number; a file that cannot be read is named."""
 
 import numpy as np
 import pytest
@@ -9,12 +6,10 @@ import torch
 
 from m2clip.data import dataset as dataset_module
 from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
-from m2clip.data.loading import BadFiles, collate, make_loader
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.order import epoch_batches
 from m2clip.data.transforms import PixelStatistics
-from m2clip.errors import VideoError
-from tests.small_inputs import moving_square, write_sound, write_video
+from tests.small_inputs import moving_square, write_video
 
 SETTINGS = {"frames": 4, "size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "seed": 3}
 
@@ -28,56 +23,6 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     folder = tmp_path_factory.mktemp("videos")
     paths = [write_video(folder / f"{i}.mp4", moving_square(shift=i)) for i in range(5)]
     return listed(*(Sample(path, i % 2, where=f"list.txt:{i + 1}") for i, path in enumerate(paths)))
-
-
-@pytest.fixture(scope="module")
-def damaged(manifest: Manifest, tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    """Five good files with an empty, a random, a cut, a silent-film-without-film and an absent one between them."""
-    folder = tmp_path_factory.mktemp("damaged")
-    (folder / "empty.mp4").write_bytes(b"")
-    (folder / "random.mp4").write_bytes(np.random.default_rng(0).bytes(9000))
-    whole = manifest.samples[0].path.read_bytes()
-    (folder / "cut.mp4").write_bytes(whole[: len(whole) * 6 // 10])
-    write_sound(folder / "sound.mp4")
-    names = ("empty.mp4", "random.mp4", "cut.mp4", "sound.mp4", "absent.mp4")
-    bad = [Sample(folder / name, 0, where=f"bad.txt:{i + 1}") for i, name in enumerate(names)]
-    return listed(*(sample for pair in zip(manifest.samples, bad, strict=True) for sample in pair))
-
-
-def epoch_of(dataset: VideoDataset, *, epoch: int = 0, **options: object) -> list[Batch]:
-    dataset.set_epoch(epoch)
-    return list(make_loader(dataset, **{"batch_size": 2, **options}))  # type: ignore[arg-type]
-
-
-def same(one: list[Batch], other: list[Batch]) -> bool:
-    return len(one) == len(other) and all(
-        torch.equal(a.clips, b.clips) and torch.equal(a.labels, b.labels) and torch.equal(a.indices, b.indices)
-        for a, b in zip(one, other, strict=True)
-    )
-
-
-@pytest.mark.parametrize("recipe", ["kinetics", "something"])
-def test_the_number_of_workers_changes_no_number(manifest: Manifest, recipe: str) -> None:
-    dataset = VideoDataset(manifest, train=True, recipe=recipe, flip=True, **SETTINGS)  # type: ignore[arg-type]
-    alone = epoch_of(dataset, epoch=1, shuffle=True)
-    assert same(alone, epoch_of(dataset, epoch=1, shuffle=True, workers=2))
-    assert not same(alone, epoch_of(dataset, epoch=2, shuffle=True))
-
-
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_workers_that_live_on_see_the_new_epoch(manifest: Manifest, context: str) -> None:
-    dataset = VideoDataset(manifest, train=True, **SETTINGS)  # type: ignore[arg-type]
-    loader = make_loader(dataset, batch_size=2, workers=2, shuffle=True, context=context)  # type: ignore[arg-type]
-    for epoch in (0, 1):
-        dataset.set_epoch(epoch)
-        assert same(list(loader), epoch_of(dataset, epoch=epoch, shuffle=True))
-
-
-def test_spawned_workers_give_the_same(manifest: Manifest) -> None:
-    dataset = VideoDataset(manifest, train=False, views_temporal=2, views_spatial=3, **SETTINGS)  # type: ignore[arg-type]
-    assert same(epoch_of(dataset), epoch_of(dataset, workers=2, context="spawn"))
-    copy = pickle.loads(pickle.dumps(dataset))
-    assert torch.equal(copy[1].clip, dataset[1].clip)
 
 
 def test_the_seed_and_the_epoch_decide_the_clip_and_nothing_else_does(manifest: Manifest) -> None:
@@ -104,27 +49,6 @@ def test_shapes_and_order_of_views(manifest: Manifest) -> None:
     assert not torch.equal(item.clip[0], item.clip[3])
     train = VideoDataset(manifest, train=True, **SETTINGS)[2]  # type: ignore[arg-type]
     assert train.clip.shape == (1, 4, 3, 32, 32)
-
-
-def test_bad_files_are_named_and_not_replaced(damaged: Manifest) -> None:
-    dataset = VideoDataset(damaged, train=False, **SETTINGS)  # type: ignore[arg-type]
-    for workers in (0, 2):
-        batches = epoch_of(dataset, workers=workers)
-        assert [i for batch in batches for i in batch.indices.tolist()] == [0, 2, 4, 6, 8]
-        bad = [file for batch in batches for file in batch.bad]
-        assert [file.index for file in bad] == [1, 3, 5, 7, 9]
-        for file in bad:
-            sample = damaged.samples[file.index]
-            assert (file.path, file.where) == (sample.path, sample.where)
-            assert str(sample.path) in file.reason
-            assert "\n" not in file.reason
-
-
-def test_a_batch_may_be_all_bad(damaged: Manifest) -> None:
-    dataset = VideoDataset(damaged, train=True, **SETTINGS)  # type: ignore[arg-type]
-    batch = collate([dataset[1]], clip_shape=dataset.clip_shape, statistics=dataset.statistics)
-    assert batch.clips.shape == (0, 1, 4, 3, 32, 32)
-    assert (len(batch.labels), len(batch.bad)) == (0, 1)
 
 
 def test_a_batch_of_pixels_needs_their_statistics() -> None:
@@ -163,17 +87,6 @@ def test_views_share_decoding_and_resizing(manifest: Manifest, monkeypatch: pyte
     assert len(resized) <= 12
 
 
-def test_policy_for_bad_files() -> None:
-    file = BadFile(Path("a.mp4"), "list.txt:7", "a.mp4: no frame", 6)
-    said: list[str] = []
-    skipping = BadFiles(policy="skip", tell=said.append)
-    skipping.note([file])
-    skipping.note([file])
-    assert said == ["skipped: a.mp4: no frame (listed at list.txt:7)"]
-    with pytest.raises(VideoError, match=r"a\.mp4: no frame \(listed at list\.txt:7\); .*data\.on_bad_file=skip"):
-        BadFiles(policy="stop", tell=said.append).note([file])
-
-
 def test_segments_of_a_long_file(manifest: Manifest) -> None:
     path = manifest.samples[0].path  # 12 frames, 12 a second
     whole, start, end, late = (
@@ -193,35 +106,6 @@ def test_segments_of_a_long_file(manifest: Manifest) -> None:
     bad = dataset[3]
     assert isinstance(bad, BadFile)
     assert "from 9 s to 10 s" in bad.reason
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_evaluation_meets_every_sample_exactly_once(manifest: Manifest, world_size: int) -> None:
-    dataset = VideoDataset(manifest, train=False, **SETTINGS)  # type: ignore[arg-type]
-    met = [
-        index
-        for rank in range(world_size)
-        for batch in epoch_of(dataset, rank=rank, world_size=world_size)
-        for index in batch.indices.tolist()
-    ]
-    assert sorted(met) == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_training_has_equally_many_steps_everywhere_and_misses_nothing(manifest: Manifest, world_size: int) -> None:
-    dataset = VideoDataset(manifest, train=True, **SETTINGS)  # type: ignore[arg-type]
-    loaders = [
-        make_loader(dataset, batch_size=3, parts=2, shuffle=True, rank=rank, world_size=world_size)
-        for rank in range(world_size)
-    ]
-    assert {len(loader) for loader in loaders} == {4}  # two steps of two parts
-    shares = [[batch.indices.tolist() for batch in loader] for loader in loaders]
-    assert all(len(share) == 4 for share in shares)
-    assert sorted(index for share in shares for batch in share for index in batch) == [0, 1, 2, 3, 4]
-    # the union of the shares is the same batch for any number of processes
-    alone = [part.tolist() for part in epoch_batches(5, batch_size=3, parts=2, seed=3, epoch=0)]
-    for part, together in zip(alone, zip(*shares, strict=True), strict=True):
-        assert sorted(part) == sorted(index for share in together for index in share)
 
 
 def test_no_batch_is_tiny() -> None:

@@ -1,14 +1,15 @@
 """A data set becomes batches: workers, shares of processes, and what becomes of files that cannot be read."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from types import TracebackType
+from typing import Literal, Self
 
 import torch
-from torch.utils.data import DataLoader
 
 from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
 from m2clip.data.order import BatchOrder
+from m2clip.data.readers import Readers, Start
 from m2clip.data.transforms import PixelStatistics
 from m2clip.errors import VideoError
 
@@ -25,6 +26,58 @@ def collate(items: Sequence[Item | BadFile], *, clip_shape: tuple[int, ...], sta
     )
 
 
+class VideoLoader:
+    """Batches of a data set, epoch after epoch; its workers live from the first one to `close`.
+
+    A worker that crashes on a file, or that one keeps busy for more than `file_seconds`, costs that file, which becomes a BadFile;
+    all batches are else as they would have been. Without workers nothing stands between a crash and this process.
+    """
+
+    def __init__(
+        self,
+        dataset: VideoDataset,
+        batches: BatchOrder,
+        *,
+        workers: int,
+        slots: int,
+        file_seconds: float,
+        context: Start | None,
+    ) -> None:
+        self.dataset, self._batches = dataset, batches
+        self._readers = (
+            Readers(dataset, workers=workers, slots=slots, file_seconds=file_seconds, start=context)
+            if workers
+            else None
+        )
+        self._pin = torch.cuda.is_available()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._readers is None:
+            read: Iterator[list[Item | BadFile]] = ([self.dataset[i] for i in indices] for indices in self._batches)
+        else:
+            read = self._readers.read(self._batches)
+        with closing(read) as read:  # type: ignore[type-var]
+            for items in read:
+                batch = collate(items, clip_shape=self.dataset.clip_shape, statistics=self.dataset.statistics)
+                yield batch.pin_memory() if self._pin else batch
+
+    def close(self) -> None:
+        """End the workers."""
+        if self._readers is not None:
+            self._readers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 def make_loader(
     dataset: VideoDataset,
     *,
@@ -34,25 +87,21 @@ def make_loader(
     parts: int = 1,
     rank: int = 0,
     world_size: int = 1,
-    context: Literal["fork", "spawn", "forkserver"] | None = None,
-) -> DataLoader[Any]:
+    context: Start | None = None,
+    file_seconds: float = 300.0,
+) -> VideoLoader:
     """Batches of this process.
 
     `shuffle`: an order for each epoch; `batch_size` counts over all processes and each batch comes in `parts` pieces; every
     process gets equally many. Otherwise the manifest's order; `batch_size` counts in this process, and each sample belongs to
-    exactly one process, so none is counted twice. `context`: how workers start (None: as the platform does).
+    exactly one process, so none is counted twice. `context`: how workers start (None: as the platform does). `file_seconds`:
+    how long a file may keep its worker busy while batches are waited for.
     """
     batches = BatchOrder(dataset, batch_size=batch_size, parts=parts, shuffle=shuffle, rank=rank, world_size=world_size)
-    return DataLoader(
-        dataset,
-        batch_sampler=batches,
-        collate_fn=partial(collate, clip_shape=dataset.clip_shape, statistics=dataset.statistics),
-        num_workers=workers,
-        multiprocessing_context=context if workers else None,
-        persistent_workers=workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # its own: a loader would draw from the global one, how often depends on the workers
-    )
+    own = min(-(-batch_size // world_size) if shuffle else batch_size, max(1, len(dataset)))
+    # Two steps are under way, one being used and one being read; two more samples keep each worker busy at their seams.
+    slots = 2 * own + 2 * workers
+    return VideoLoader(dataset, batches, workers=workers, slots=slots, file_seconds=file_seconds, context=context)
 
 
 class BadFiles:
