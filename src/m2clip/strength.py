@@ -188,7 +188,7 @@ def tune_strength(
         results = []
         for one in passes:
             scored = one.merge()
-            labels = np.array([manifest.samples[n].label for n in scored])
+            labels = manifest.samples.labels[scored]
             tables = one.probabilities(scored)
             results.append({name: measure(table, labels, manifest.class_names) for name, table in tables.items()})
         described = {

@@ -26,7 +26,7 @@ def read(terms: list[dict[str, float]], batches: list[Batch], *, norm: float = 0
     tensors = [{name: torch.tensor(value) for name, value in part.items()} for part in terms]
     counts = global_counts(fabric, batches)
     return read_step(
-        fabric, tensors, norm=torch.tensor(norm), counts=counts, batches=batches, largest=3, paths=PATHS, step=7
+        fabric, tensors, norm=torch.tensor(norm), counts=counts, batches=batches, largest=3, places=PATHS, step=7
     )
 
 

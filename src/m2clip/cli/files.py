@@ -111,9 +111,7 @@ def list_data(
     from m2clip.data.manifest import read_manifest
 
     manifest = read_manifest(data, classes=classes, root=root)
-    counts = [0] * len(manifest.class_names)
-    for sample in manifest.samples:
-        counts[sample.label] += 1
+    counts = manifest.samples.counts(len(manifest.class_names)).tolist()
     missing = [{"path": str(sample.path), "where": sample.where} for sample in manifest.missing()]
     if json:
         by_class = [{"name": name, "videos": count} for name, count in zip(manifest.class_names, counts, strict=True)]

@@ -5,11 +5,9 @@ import re
 from pathlib import Path
 
 from m2clip.data.classes import ClassTable, read_classes
-from m2clip.data.lists import read_list_file
-from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.lists import read_list_file, shown, split_line
+from m2clip.data.manifest import Manifest, Sample, Samples
 from m2clip.errors import ManifestError
-
-_LINE = re.compile(r"(\S.*?)[ \t]+([0-9]+)")
 
 
 def read_class_lists(
@@ -43,15 +41,15 @@ def read_class_lists(
         file = read_list_file(path)
         digest.update(f"{path.name} {file.sha256}\n".encode())
         for number, line in file.lines():
-            match = _LINE.fullmatch(line)
-            if match is None:
+            video, own_code = split_line(line)
+            if not re.fullmatch("[0-9]{1,9}", own_code):
                 raise ManifestError(
-                    f"{file.where(number)}: {line!r} has no code: write `video code`, such as `a.avi 2`"
+                    f"{file.where(number)}: {shown(line)} has no code: write `video code`, such as `a.avi 2`"
                 )
-            if int(match[2]) == code:
-                samples.append(Sample(base / name / match[1], label, where=file.where(number)))
+            if int(own_code) == code:
+                samples.append(Sample(base / name / video, label, where=file.where(number)))
     if not samples:
         raise ManifestError(
             f"{pattern}: none of the {len(files)} lists has a video with the code {code}: check the code"
         )
-    return Manifest(tuple(samples), table.names, table.texts, str(pattern), digest.hexdigest())
+    return Manifest(Samples.of(samples), table.names, table.texts, str(pattern), digest.hexdigest())

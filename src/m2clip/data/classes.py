@@ -9,6 +9,7 @@ from pathlib import Path
 from m2clip.data.lists import ListFile, read_list_file
 from m2clip.errors import ManifestError
 
+_COLUMNS = ("id", "name")
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _NUMBERED_LINE = re.compile(r"([0-9]{1,9})[ \t]+(\S.*)")
 
@@ -117,7 +118,7 @@ def read_classes(path: str | Path) -> ClassTable:
     every line of a text file is `number name`, counting up from 0 or 1, the numbers are the ids that lists use.
     """
     file = read_list_file(Path(path))
-    if file.is_csv or {"id", "name"} <= set(file.header()):
+    if file.is_csv or set(_COLUMNS) <= set(file.header(_COLUMNS).cells):
         return _read_csv(file)
     lines = list(file.lines())
     numbered = [_NUMBERED_LINE.fullmatch(line) for _, line in lines]
@@ -133,7 +134,8 @@ def read_classes(path: str | Path) -> ClassTable:
 
 
 def _read_csv(file: ListFile) -> ClassTable:
-    rows = list(file.rows(required=("id", "name"), optional=("text_1", "dir")))
+    header, below = file.below_header(required=_COLUMNS, optional=("text_1", "dir"))
+    rows = list(below.rows(header))
     _refuse_empty(file, rows)
     line_of: dict[int, int] = {}
     table: dict[int, dict[str, str]] = {}

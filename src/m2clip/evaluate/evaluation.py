@@ -20,7 +20,7 @@ from m2clip import __version__
 from m2clip.config import Precision
 from m2clip.data.dataset import BadFile, VideoDataset
 from m2clip.data.descriptions import TextSource
-from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.manifest import Manifest, Sample, Samples
 from m2clip.data.places import is_absent
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.evaluate.masked_words import MaskedWordTest
@@ -46,7 +46,7 @@ class Evaluation:
     metrics: dict[str, Metrics]
     """One for each reading."""
     class_names: tuple[str, ...]
-    samples: tuple[Sample, ...]
+    samples: Samples
     probabilities: dict[str, NDArray[np.float32]]
     """[N, K] for each reading: the mean over the views."""
 
@@ -152,8 +152,8 @@ def evaluate(
     ):
         run.score(model, batch)
     scored = run.merge()
-    samples = tuple(manifest.samples[n] for n in scored)
-    labels = np.array([sample.label for sample in samples])
+    samples = manifest.samples.take(np.asarray(scored, np.int64))
+    labels = samples.labels
     probabilities = run.probabilities(scored)
     metrics: dict[str, Metrics] = {
         reading: measure(table, labels, manifest.class_names) for reading, table in probabilities.items()
@@ -189,7 +189,7 @@ def evaluate(
         "seconds": time.perf_counter() - started,
     }
     if words is not None:
-        document["masked_words"] = words.document(labels=[sample.label for sample in manifest.samples], scored=scored)
+        document["masked_words"] = words.document(labels=manifest.samples.labels.tolist(), scored=scored)
     if per_view:
         document["videos"] = [
             _video_document(sample, manifest.class_names, {name: table[n] for name, table in run.tables.items()})

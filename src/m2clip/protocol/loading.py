@@ -152,7 +152,7 @@ def load_protocol(
 
 def need_some_video(manifest: Manifest, *, part: str) -> None:
     """ManifestError where not one of the listed files exists: most likely they lie in another folder."""
-    if all(is_absent(sample.path) for sample in manifest.samples):
+    if all(map(is_absent, manifest.samples.places)):
         first = manifest.samples[0]
         raise ManifestError(
             f"{part}: none of the {len(manifest.samples)} listed videos exists, the first being {first.path} "

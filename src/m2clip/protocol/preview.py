@@ -74,7 +74,7 @@ def preview_part(
         },
         "classes": len(manifest.class_names),
         "class_names": list(manifest.class_names),
-        "classes_without_videos": len(manifest.class_names) - len({sample.label for sample in manifest.samples}),
+        "classes_without_videos": int((manifest.samples.counts(len(manifest.class_names)) == 0).sum()),
         **classes.texts_from,
         "texts": [list(of_class) for of_class in classes.texts],
         "readings": list(classes.readings),

@@ -125,7 +125,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     first_epoch, step, first_loss, best = 0, 0, math.nan, {}
     if state is not None:
         first_epoch, step, first_loss, best = state.epochs_done, state.steps_done, state.first_loss, dict(state.best)
-    paths = [str(sample.path) for sample in training.samples]
+    places = training.samples.places
     average = WeightAverage(model.trained_parameters(), options=options, steps=all_steps)
     if state is not None:
         average.restore(state.average, state.averaged)
@@ -175,7 +175,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 assert norm is not None  # Fabric gives none only for value clipping
                 # Here, and only here, the program waits for the device; what is not finite ends the run before a weight changes.
                 read = read_step(
-                    fabric, terms, norm=norm, counts=counts, batches=parts, largest=largest, paths=paths, step=step
+                    fabric, terms, norm=norm, counts=counts, batches=parts, largest=largest, places=places, step=step
                 )
                 if read.videos:  # else all files of the step were bad: there is nothing to learn from
                     stepper.step()
@@ -193,7 +193,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
             bad = everywhere(bad)
             bad_files.note(bad)
             if loss_sum[1] == 0:
-                raise VideoError(f"{training.source}: none of its {len(paths)} videos could be read; check the paths")
+                raise VideoError(f"{training.source}: none of its {len(places)} videos could be read; check the paths")
             loss = float(loss_sum[0] / loss_sum[1])
             first_loss = loss if epoch == 0 else first_loss
             if average.after_epoch(epoch):

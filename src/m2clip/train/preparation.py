@@ -17,7 +17,8 @@ import torch
 from m2clip.checkpoint import create
 from m2clip.config import METHOD_TERMS, Precision, RunConfig
 from m2clip.data.descriptions import read_text_source
-from m2clip.data.manifest import ClassTable, Manifest, check_splits, read_manifest
+from m2clip.data.manifest import ClassTable, Manifest, read_manifest
+from m2clip.data.splits import check_splits
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
 from m2clip.model.precision import lower_frozen, native_bf16
 from m2clip.model.video_clip import VideoCLIP

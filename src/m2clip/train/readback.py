@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from m2clip.data.dataset import Batch
+from m2clip.data.places import Place
 from m2clip.errors import M2CLIPError
 from m2clip.train.objective import NOBODY, gathered
 
@@ -51,13 +52,13 @@ def read_step(
     counts: Tensor,
     batches: Sequence[Batch],
     largest: int,
-    paths: Sequence[str],
+    places: Sequence[Place],
     step: int,
 ) -> StepFigures:
     """The figures of a step whose gradients are there. Raises NonFiniteLoss, in every process, if one of them is not finite.
 
     `terms`: scalars of each part, as this process has them; `norm`: of the gradient; `counts` [parts] as `global_counts` gives
-    them. `batches` are this process's parts, of `largest` videos at most, and `paths` the files of the manifest.
+    them. `batches` are this process's parts, of `largest` videos at most, and `places` those of the manifest.
     """
     losses = [value for part in terms for value in part.values()]
     own = torch.stack([value.detach().float() for value in (*losses, norm)])
@@ -68,7 +69,7 @@ def read_step(
             if not math.isfinite(row[column]):
                 # A loss is one part's, the gradient that of all.
                 fault = batches if column == len(names) else [batches[column // len(terms[0])]]
-                files = ", ".join(paths[i] for i in _samples(fabric, fault, largest=largest, rank=rank))
+                files = ", ".join(str(places[i]) for i in _samples(fabric, fault, largest=largest, rank=rank))
                 raise NonFiniteLoss(
                     f"{name} is {row[column]} at step {step} in process {rank} with the files {files}; "
                     "look at these, lower train.lr or set train.precision=fp32, and resume: finished epochs are kept"
