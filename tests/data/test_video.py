@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from PIL import Image
 
-from m2clip.data.video import ARRAY_FPS, Video
+from m2clip.data.video import Video
 from m2clip.errors import VideoError
 from tests.odd_videos import encode, pattern, x264
 
@@ -26,15 +24,6 @@ def test_facts(path: Path) -> None:
     assert (info.fps, info.duration_seconds) == (pytest.approx(25), pytest.approx(1.6))
     assert (info.rotation_degrees, info.lost_frames) == (0, 0)
     np.testing.assert_allclose(info.pts_seconds, np.arange(40) / 25, atol=1e-4)
-
-
-def test_path_string_and_bytes_are_one_video(path: Path) -> None:
-    data = path.read_bytes()
-    videos = [Video(source) for source in (path, str(path), data, bytearray(data), memoryview(data))]
-    frames = [video.frames([30, 2]) for video in videos]
-    for other in frames[1:]:
-        np.testing.assert_array_equal(other, frames[0])
-    assert videos[2].name == f"the video of {len(data)} bytes"
 
 
 def test_frames_are_the_callers_own(path: Path) -> None:
@@ -61,51 +50,6 @@ def test_no_index_gives_no_frame(path: Path) -> None:
     with Video(path) as video:
         assert video.frames([]).shape == (0, 48, 64, 3)
     assert Video(pattern(3)).frames([]).shape == (0, 48, 64, 3)
-
-
-def test_pictures_in_memory() -> None:
-    pictures = pattern(5)
-    tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-    images = [Image.fromarray(picture) for picture in pictures]
-    for source in (pictures, tensor, torch.from_numpy(pictures), images, tuple(images)):
-        video = Video(source)
-        np.testing.assert_array_equal(video.frames([4, 0, 4]), pictures[[4, 0, 4]])
-        info = video.info
-        assert (info.frame_count, info.width, info.height, info.codec) == (5, 64, 48, "raw")
-        assert (info.fps, info.duration_seconds) == (ARRAY_FPS, 5 / ARRAY_FPS)
-    assert video.name == "the array of 5 frames"
-
-
-@pytest.mark.parametrize(
-    "source",
-    [
-        pattern(1)[0],
-        pattern(2).astype(np.float32),
-        pattern(2)[..., :1],
-        pattern(2)[:0],
-        pattern(2).transpose(0, 3, 1, 2),
-        torch.zeros(2, 3, 8, 8),
-        [],
-        ["a.mp4"],
-        {"video": 1},
-        None,
-        7,
-    ],
-    ids=lambda source: type(source).__name__ + str(list(getattr(source, "shape", ""))),
-)
-def test_sources_that_are_no_video(source: object) -> None:
-    with pytest.raises(VideoError, match=r"pass a path, the bytes of a video file, a uint8 array \[T, H, W, 3\]"):
-        Video(source)
-
-
-def test_images_of_different_sizes() -> None:
-    images = [Image.new("RGB", (8, 8)), Image.new("RGB", (8, 9))]
-    with pytest.raises(VideoError, match="different sizes"):
-        Video(images)
-
-
-def test_grey_images_become_rgb() -> None:
-    assert Video([Image.new("L", (8, 6), 77)]).frames([0]).shape == (1, 6, 8, 3)
 
 
 @pytest.mark.shared

@@ -41,6 +41,9 @@ class WebLimits:
                 raise ConfigError(f"{name} is {getattr(self, name)}: a limit of a fetch must be above 0")
 
 
+DEFAULT_LIMITS = WebLimits()
+
+
 def is_web_address(text: str) -> bool:
     """Whether a text is the address of something on the web, not the name of a file."""
     return text[:8].lower().startswith(("http://", "https://"))
@@ -68,7 +71,7 @@ def fetch(url: str, *, limits: WebLimits, to: BinaryIO) -> None:
     try:
         with _answer(url, limits, deadline) as response:
             for piece in _pieces(response, limits, shown):
-                to.write(piece)
+                _write(to, piece, shown)
     except VideoError:
         raise
     except Exception as error:  # http.client, ssl, zlib and the name look-up each have errors of their own
@@ -83,6 +86,13 @@ def fetch(url: str, *, limits: WebLimits, to: BinaryIO) -> None:
             text = " ".join(str(getattr(reason, "strerror", None) or reason or type(error).__name__).split())
             what = f"{text.replace(url, shown)}; check the address and the network"
         raise VideoError(f"cannot fetch {shown}: {what}") from None
+
+
+def _write(to: BinaryIO, piece: bytes, shown: str) -> None:
+    try:
+        to.write(piece)
+    except OSError as error:
+        raise VideoError(f"cannot keep what {shown} sends: {error.strerror or error}; make room on the disk") from error
 
 
 def _answer(url: str, limits: WebLimits, deadline: float) -> http.client.HTTPResponse:
