@@ -7,7 +7,6 @@ import torch
 from m2clip.data import dataset as dataset_module
 from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
 from m2clip.data.manifest import Manifest, Sample
-from m2clip.data.order import epoch_batches
 from m2clip.data.transforms import PixelStatistics
 from tests.small_inputs import moving_square, write_video
 
@@ -106,10 +105,3 @@ def test_segments_of_a_long_file(manifest: Manifest) -> None:
     bad = dataset[3]
     assert isinstance(bad, BadFile)
     assert "from 9 s to 10 s" in bad.reason
-
-
-def test_no_batch_is_tiny() -> None:
-    sizes = [len(batch) for batch in epoch_batches(33, batch_size=32, seed=0, epoch=0)]
-    assert sizes == [17, 16]
-    one, other = (epoch_batches(33, batch_size=32, seed=0, epoch=epoch)[0].tolist() for epoch in (0, 1))
-    assert one != other
