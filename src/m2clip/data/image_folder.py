@@ -50,7 +50,7 @@ class FolderFrames:
         self._name = name
         self._images = _images(folder, name)
         self._promised = len(self._images)
-        self._seconds = np.arange(self._promised) / IMAGES_FPS  # of each image from the first one of the folder
+        self._positions = np.arange(self._promised)  # of the images that can be read, among all
         first = self._first()
         height, width, _ = first.pixels.shape
         self.size = width, height
@@ -68,8 +68,8 @@ class FolderFrames:
 
     def times(self) -> tuple[np.ndarray, float, float]:
         """As of FileFrames, at IMAGES_FPS."""
-        seconds = self._seconds - self._seconds[0]
-        return seconds, IMAGES_FPS, float(seconds[-1]) + 1 / IMAGES_FPS
+        since_first = self._positions - self._positions[0]
+        return since_first / IMAGES_FPS, IMAGES_FPS, int(since_first[-1] + 1) / IMAGES_FPS
 
     def read(self, ranks: np.ndarray, each: Each | None = None) -> np.ndarray:
         """As of FileFrames. Where an image turns out to be broken, frames are counted anew and read again."""
@@ -104,7 +104,7 @@ class FolderFrames:
                 f"no image of {self._name} can be read ({self._images[0].name}: {broken}); extract its frames again"
             )
         del self._images[broken.rank]
-        self._seconds = np.delete(self._seconds, broken.rank)
+        self._positions = np.delete(self._positions, broken.rank)
 
 
 def rgb(image: Image.Image) -> np.ndarray:
