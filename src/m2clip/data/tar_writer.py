@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from m2clip.errors import VideoError
-
 _BLOCK = 512  # bytes
 
 
@@ -37,7 +35,7 @@ class TarWriter:
         """Bytes so far."""
 
     def add(self, name: str, size: int, pieces: Iterable[bytes]) -> Written:
-        """Add a member. Raises VideoError where the pieces are not `size` bytes; `undo` then takes back what was written."""
+        """Add a member. Raises ValueError where the pieces are not `size` bytes; `undo` then takes back what was written."""
         info = tarfile.TarInfo(name)
         info.size = size
         self._write(info.tobuf(format=tarfile.PAX_FORMAT))
@@ -45,10 +43,8 @@ class TarWriter:
         for piece in pieces:
             digest.update(piece)
             self._write(piece)
-            if self.size - offset > size:
-                break
         if self.size - offset != size:
-            raise VideoError("it changed while it was read")
+            raise ValueError(f"{name} has {self.size - offset} bytes, not {size}")
         self._write(bytes(-size % _BLOCK))
         return Written(offset, size, digest.hexdigest())
 
