@@ -1,5 +1,6 @@
 """Where a video of a list lies: in a file or a folder of pictures, at a web address, or inside of a shard."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,4 +39,4 @@ Place = Path | WebAddress | ShardMember
 
 def is_absent(place: Place) -> bool:
     """Whether nothing can be there: a path that does not exist. What lies elsewhere is only known when it is read."""
-    return isinstance(place, Path) and not place.exists()
+    return isinstance(place, Path) and not os.path.exists(place)  # which is False for names that no system allows, too

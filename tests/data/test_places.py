@@ -1,0 +1,31 @@
+"""Where a video lies, as text, and whether it can be there."""
+
+from pathlib import Path
+
+import pytest
+
+from m2clip.data.places import ShardMember, WebAddress, is_absent
+
+
+def test_places_read_as_people_write_them() -> None:
+    assert str(WebAddress("https://host/a.mp4?x=1")) == "https://host/a.mp4?x=1"
+    assert str(ShardMember("https://host/a.tar", "x/1.mp4", 512, 9)) == "https://host/a.tar/x/1.mp4"
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "frames", "läufer ☃"])
+def test_files_and_folders_that_are_there(tmp_path: Path, name: str) -> None:
+    place = tmp_path / name
+    assert is_absent(place)
+    place.mkdir() if name == "frames" else place.touch()
+    assert not is_absent(place)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b", "gone/../a.mp4", "a.mp4/b.mp4"])
+def test_names_that_no_system_allows(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a.mp4").touch()
+    assert is_absent(tmp_path / name)
+
+
+def test_what_lies_elsewhere_is_known_only_when_it_is_read() -> None:
+    assert not is_absent(WebAddress("http://127.0.0.1:1/gone.mp4"))
+    assert not is_absent(ShardMember("gone.tar", "a.mp4", 0, 1))
