@@ -57,7 +57,7 @@ def test_why_packets_are_doubted(tmp_path: Path) -> None:
     assert "no time" in table_of(encode(tmp_path / "a.h264", "libx264", pattern(9))).doubt
     broken = encode(tmp_path / "a.mp4", "libx264", pattern(9))
     break_packet(broken, 5, lambda payload: b"\xff" * len(payload))
-    assert (table_of(broken).doubt, table_of(broken).damaged) == ("a packet is broken", True)
+    assert (table_of(broken).doubt, table_of(broken).damaged) == ("a packet is cut or broken", True)
 
 
 def test_packed_avi_promises_frames_that_are_not_there(tmp_path: Path) -> None:
@@ -68,3 +68,24 @@ def test_packed_avi_promises_frames_that_are_not_there(tmp_path: Path) -> None:
         info = video.info
         assert (info.frame_count, info.lost_frames) == (40, 0)  # nothing is lost: the two never existed
         np.testing.assert_allclose(info.pts_seconds, np.arange(40) / 25)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("webm", "libvpx"), ("webm", "libvpx-vp9"), ("avi", "mpeg4"), ("avi", "mjpeg"), ("mp4", "libx264")],
+)
+def test_a_packet_of_zeros_is_broken(tmp_path: Path, suffix: str, codec: str) -> None:
+    pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    path = encode(tmp_path / f"a.{suffix}", codec, pattern(9), pix_fmt=pix_fmt)
+    assert not table_of(path).damaged
+    break_packet(path, 0, lambda payload: bytes(len(payload)))
+    table = table_of(path)
+    assert (table.doubt, table.damaged, table.packet_count) == ("a packet is cut or broken", True, 9)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("webm", "libvpx"), ("webm", "libvpx-vp9"), ("mp4", "libx264")])
+def test_a_hole_in_a_packet_breaks_it(tmp_path: Path, suffix: str, codec: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    path = encode(tmp_path / f"a.{suffix}", codec, noise, options={"crf": "10", "b": "0"})
+    break_packet(path, 1, lambda payload: payload[:500] + bytes(400) + payload[900:])
+    assert table_of(path).damaged

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from av.video.frame import VideoFrame
 
 from m2clip.data.opening import VideoFile
+from m2clip.data.packet_look import PacketLook
 from m2clip.data.packets import BROKEN_DATA, UnexpectedFrameError, packets_past_breaks
 
 
@@ -45,36 +46,29 @@ class CountedPictures:
 
     def _from_start(self) -> Iterator[VideoFrame]:
         """Every whole picture of a just opened file."""
-        decoder = self._file.stream.codec_context
-        whole = True
-        after_mark = False
-        resumed, resumed_pts = (
-            False,
-            None,
-        )  # whether decoding went on after a break, and the time of the key frame it did so at
+        decoder, look = self._file.stream.codec_context, PacketLook(self._file.stream)
+        whole, after_mark = True, False
+        resumed, resumed_pts = False, None  # whether decoding went on after a break, and the time of that key frame
         for packet in packets_past_breaks(self._file.container, self._file.stream):
+            pictures: list[VideoFrame] = []
             try:
                 if packet is None or packet.is_corrupt:
-                    self.damaged = True
                     # Nothing broken has reached the decoder, so what it still holds back is whole.
                     pictures = decoder.decode(None) if whole else []
-                    whole, after_mark = False, packet is not None
+                    self.damaged, whole, after_mark = True, False, packet is not None
+                elif packet.size and look.at(packet).is_broken:
+                    self.damaged, whole = True, False
                 elif whole:
                     pictures = packet.decode()
-                elif (
-                    after_mark
-                ):  # what is cut out of a transport stream lies behind the marked packet or behind the one after
-                    after_mark = False
-                    continue
-                elif packet.is_keyframe:
+                elif packet.is_keyframe and not after_mark:
                     decoder.flush_buffers()
                     whole, resumed, resumed_pts = True, True, packet.pts
                     pictures = packet.decode()
                 else:
-                    continue
+                    # What is cut out of a transport stream lies behind the marked packet, or behind the one after it.
+                    after_mark = False
             except BROKEN_DATA:
                 self.damaged, whole = True, False
-                continue
             for picture in pictures:
                 if not (resumed and _is_built_on_the_lost(picture, resumed_pts)):
                     yield picture
