@@ -279,53 +279,6 @@ def test_a_manifest_checks_itself():
         Manifest((Sample(Path("a"), 1, where="l:1"),), ("a",), (), "x", "")
 
 
-# --- splits
-
-
-def test_good_splits_have_no_warning(tmp_path):
-    train = read_manifest(write(tmp_path, "a.mp4 0\nb.mp4 1\nc.mp4 2\n", "train.txt"), classes=CLASSES)
-    val = read_manifest(write(tmp_path, "d.mp4 0\n", "val.txt"), classes=CLASSES)
-    assert check_splits(train, val) == []
-
-
-def test_overlap_is_found_through_links_and_dots(tmp_path):
-    touch(tmp_path, "videos/a.mp4", "videos/b.mp4", "videos/c.mp4")
-    (tmp_path / "link").symlink_to(tmp_path / "videos")
-    (tmp_path / "b_link.mp4").symlink_to(tmp_path / "videos/b.mp4")
-    train = read_manifest(
-        write(tmp_path, "videos/a.mp4 0\nvideos/b.mp4 1\nvideos/c.mp4 2\n", "train.txt"), classes=CLASSES
-    )
-    val = read_manifest(write(tmp_path, "link/../videos/a.mp4 0\nb_link.mp4 1\nd.mp4 0\n", "val.txt"), classes=CLASSES)
-    (warning,) = check_splits(train, val)
-    assert "2 of 3 samples" in warning
-    assert f"{tmp_path / 'val.txt'}:1, {tmp_path / 'train.txt'}:1" in warning
-
-
-def test_parts_of_one_file_overlap_only_in_time(tmp_path):
-    head = "path,label,start_seconds,end_seconds\n"
-    train = read_manifest(write(tmp_path, head + "a.mp4,0,0,5\na.mp4,1,5,9\nb.mp4,2,,\n", "train.csv"), classes=CLASSES)
-    apart = read_manifest(write(tmp_path, head + "a.mp4,0,9,\na.mp4,0,20,30\n", "apart.csv"), classes=CLASSES)
-    inside = read_manifest(write(tmp_path, head + "a.mp4,0,4,6\nb.mp4,0,1,2\n", "inside.csv"), classes=CLASSES)
-    assert check_splits(train, apart) == []
-    assert "2 of 2 samples" in check_splits(train, inside)[0]
-
-
-def test_classes_without_training_samples_are_named(tmp_path):
-    train = read_manifest(write(tmp_path, "a.mp4 1\n", "train.txt"), classes=CLASSES)
-    val = read_manifest(write(tmp_path, "b.mp4 0\n", "val.txt"), classes=CLASSES)
-    (warning,) = check_splits(train, val)
-    assert "2 of 3 classes have no sample" in warning
-    assert "'jump', 'None'" in warning
-
-
-def test_splits_that_number_classes_differently_are_refused(tmp_path):
-    train = read_manifest(write(tmp_path, "path,label\na.mp4,run\nb.mp4,jump\n", "train.csv"))
-    val = read_manifest(write(tmp_path, "path,label\nc.mp4,run\n", "val.csv"))
-    with pytest.raises(ManifestError, match="number their classes differently"):
-        check_splits(train, val)
-    assert check_splits(train, read_manifest(tmp_path / "val.csv", classes=ClassTable(train.class_names))) == []
-
-
 # --- any text
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp", "Zs"]), min_size=1, max_size=12)

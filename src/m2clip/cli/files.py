@@ -109,6 +109,7 @@ def list_data(
 ) -> None:
     """Count the videos of a data set, class by class, and name those that are missing."""
     from m2clip.data.manifest import read_manifest
+    from m2clip.data.splits import check_repeats
 
     manifest = read_manifest(data, classes=classes, root=root)
     counts = manifest.samples.counts(len(manifest.class_names)).tolist()
@@ -123,6 +124,8 @@ def list_data(
         for name, count in zip(manifest.class_names, counts, strict=True):
             show(f"{count:7d}  {name}")
         show(f"{len(manifest.samples)} videos, {len(counts)} classes, {len(missing)} missing")
+    for sentence in check_repeats(manifest):
+        say(sentence)
     for file in missing:
         say(f"missing: {file['path']} (listed at {file['where']})")
 

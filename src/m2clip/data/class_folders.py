@@ -9,11 +9,10 @@ from typing import NoReturn
 
 import pyarrow as pa
 
+from m2clip.data.image_folder import IMAGE_SUFFIXES
 from m2clip.data.listed_rows import VIDEO_SUFFIXES
 from m2clip.data.lists import SUFFIXES
 from m2clip.errors import ManifestError
-
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".webp"))
 
 
 @dataclass(frozen=True)

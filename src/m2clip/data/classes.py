@@ -135,7 +135,7 @@ def read_classes(path: str | Path) -> ClassTable:
 
 def _read_csv(file: ListFile) -> ClassTable:
     header, below = file.below_header(required=_COLUMNS, optional=("text_1", "dir"))
-    rows = list(below.rows(header))
+    rows = [] if header is None else list(below.rows(header))
     _refuse_empty(file, rows)
     line_of: dict[int, int] = {}
     table: dict[int, dict[str, str]] = {}

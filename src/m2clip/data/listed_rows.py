@@ -73,7 +73,7 @@ def form_of(part: ListPart) -> tuple[Form | None, ListPart]:
             number, line = next(_samples(part), (0, ""))
             return Form(None, labelled=_split(line)[1] != "") if number else None, part.from_line(number)
     below, rest = part.below_header(required=known, optional=TIMES if known == PATH_LABEL else ())
-    return Form(below), rest
+    return (None if below is None else Form(below)), rest
 
 
 def plain_rows(part: ListPart, form: Form) -> Rows:

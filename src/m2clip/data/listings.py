@@ -12,6 +12,9 @@ from m2clip.data.arrow_rows import arrow_rows
 from m2clip.data.listed_rows import Form, Rows, form_of, plain_rows
 from m2clip.data.lists import ListPart, UnfinishedRow
 from m2clip.data.text_blocks import text_blocks
+from m2clip.errors import ManifestError
+
+_LONGEST_PREFACE = 64 << 20  # bytes of blank lines and notes
 
 
 @dataclass(frozen=True)
@@ -49,21 +52,25 @@ class ListText:
 
     def rows(self) -> Iterator[Rows]:
         """Yield the rows, read many at once where that is possible, else one by one. Raises ManifestError."""
+        held: ListPart | None = None  # what can only be read with the next block
         unfinished: UnfinishedRow | None = None
-        part: ListPart | None = None
         for first_line, block in text_blocks(self.path, self._digest):
-            if part is None or unfinished is None:
-                part = ListPart(self.path, block, first_line)
-            else:  # a row goes on in this block
-                part = ListPart(self.path, part.raw + block, part.first_line)
+            part = ListPart(self.path, block, first_line)
+            if held is not None:
+                part = ListPart(self.path, held.raw + block, held.first_line)
+            held = unfinished = None
             try:
-                unfinished = None
                 if self.form is None:
-                    self.form, part = form_of(part)
-                if self.form is not None and (rows := arrow_rows(part, self.form) or plain_rows(part, self.form)):
-                    yield rows
+                    whole = part
+                    self.form, part = form_of(whole)
+                    if self.form is None:
+                        if len(whole.raw) > _LONGEST_PREFACE:
+                            raise ManifestError(f"{self.path} lists no video in its first {len(whole.raw) >> 20} MiB")
+                        held = whole
+                        continue
+                yield arrow_rows(part, self.form) or plain_rows(part, self.form)
             except UnfinishedRow as error:
-                unfinished = error
+                held, unfinished = part, error
         if unfinished is not None:
             raise unfinished
 

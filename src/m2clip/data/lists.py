@@ -72,15 +72,18 @@ class ListPart:
         headers = [Header(_cells(line, delimiter), delimiter) for delimiter in DELIMITERS]
         return next((one for one in headers if known and set(known) <= set(one.cells)), headers[0])
 
-    def below_header(self, *, required: Sequence[str], optional: Sequence[str]) -> tuple[Header, "ListPart"]:
-        """Return the header and the part below it. Raises ManifestError where a column is absent, twice, or misspelt."""
+    def below_header(self, *, required: Sequence[str], optional: Sequence[str]) -> tuple[Header | None, "ListPart"]:
+        """Return the header, None where no cell is filled, and the part below it.
+
+        Raises ManifestError where a column is absent, twice, or misspelt.
+        """
         delimiter = self.header(required).delimiter
         for line, cells, last in self._records(delimiter):
             if any(cells):
                 header = Header(tuple(cell.lower() for cell in cells), delimiter)
-                self._check_header(header.cells, line, required, optional)
+                check_columns(self.where(line), header.cells, required, optional)
                 return header, self.from_line(last + 1)
-        return Header(tuple(required)), ListPart(self.path, b"", self.first_line)
+        return None, ListPart(self.path, b"", self.first_line)
 
     def rows(self, header: Header) -> Iterator[tuple[int, dict[str, str]]]:
         """Yield (line number, column -> cell) for the rows of a part below the header; blank rows are skipped.
@@ -111,26 +114,6 @@ class ListPart:
         except csv.Error as error:
             kind = UnfinishedRow if "unexpected end of data" in str(error) else ManifestError
             raise kind(f"{self.where(start)}: not valid CSV ({error}): check the double quotes") from error
-
-    def _check_header(self, header: Sequence[str], line: int, required: Sequence[str], optional: Sequence[str]) -> None:
-        missing = [column for column in required if column not in header]
-        if missing:
-            raise ManifestError(
-                f"{self.where(line)}: the header {shown(','.join(header))} lacks {' and '.join(missing)}: "
-                f"start the file with {','.join(required)}"
-            )
-        for column in header:
-            if header.count(column) > 1:
-                raise ManifestError(
-                    f"{self.where(line)}: the column {shown(column)} stands twice: rename or remove one"
-                )
-            if column in required or column in optional or re.sub("_[1-9][0-9]*$", "_1", column) in optional:
-                continue
-            for known in optional:
-                stem, underscore, _ = known.partition("_")
-                slip = column.startswith(stem) or difflib.SequenceMatcher(None, column, known).ratio() > 0.75
-                if underscore and slip:  # one short word, such as dir, begins many an honest column
-                    raise ManifestError(f"{self.where(line)}: unknown column {shown(column)}: did you mean {known!r}?")
 
 
 @dataclass(frozen=True)
@@ -163,6 +146,26 @@ def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
         raise ManifestError(
             f"{path}: the ending {suffix!r} is none of {', '.join(suffixes)}: rename or convert the file"
         )
+
+
+def check_columns(where: str, header: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> None:
+    """Raise ManifestError where a column is absent, twice, or looks like a slip of the pen for an optional one."""
+    missing = [column for column in required if column not in header]
+    if missing:
+        raise ManifestError(
+            f"{where}: the header {shown(','.join(header))} lacks {' and '.join(missing)}: "
+            f"start the file with {','.join(required)}"
+        )
+    for column in header:
+        if header.count(column) > 1:
+            raise ManifestError(f"{where}: the column {shown(column)} stands twice: rename or remove one")
+        if column in required or column in optional or re.sub("_[1-9][0-9]*$", "_1", column) in optional:
+            continue
+        for known in optional:
+            stem, underscore, _ = known.partition("_")
+            slip = column.startswith(stem) or difflib.SequenceMatcher(None, column, known).ratio() > 0.75
+            if underscore and slip:  # one short word, such as dir, begins many an honest column
+                raise ManifestError(f"{where}: unknown column {shown(column)}: did you mean {known!r}?")
 
 
 def shown(text: str) -> str:

@@ -15,8 +15,10 @@ from m2clip.data.classes import ClassTable, all_ids, read_classes
 from m2clip.data.listed_places import ListedPlaces, without_frame_counts
 from m2clip.data.listed_rows import VIDEO_SUFFIXES
 from m2clip.data.listings import ListText, joined
-from m2clip.data.lists import check_suffix
+from m2clip.data.lists import SUFFIXES, check_suffix
+from m2clip.data.parquet_rows import PARQUET, ParquetTable
 from m2clip.data.samples import ListedLines, Sample, Samples
+from m2clip.data.shard_lists import names_shards, read_shards
 from m2clip.errors import ManifestError
 
 __all__ = ["VIDEO_SUFFIXES", "ClassTable", "Manifest", "Sample", "Samples", "read_classes", "read_manifest"]
@@ -60,16 +62,21 @@ def read_manifest(
     `source` is a folder with one folder a class; or a CSV with the header `path,label` and, if wanted,
     `start_seconds,end_seconds` (other columns are ignored); or a list of lines `path label`, the label behind the last
     space. Lines of a list that all lack a label take the name of the file's folder (UCF101's test lists).
-    Files end in .csv, .tsv, .txt or .list, each also packed as .gz. docs/data/lists.md tells all that is understood.
+    Files end in .csv, .tsv, .txt or .list, each also packed as .gz, or in .parquet, with the columns
+    of the CSV. docs/data/lists.md tells all that is understood.
 
     Labels are ids, or names of `classes`. Without `classes`, names are collected and sorted; the splits of one data set
     must then be read with the classes of the first, `ClassTable(train.class_names)`. Paths are relative to `root`, or
     else to the folder of the list. A file that is listed without a folder and does not lie there is taken from the folder of
-    its class, where the class table has a column `dir`.
+    its class, where the class table has a column `dir`. A set of shards, which has paths and labels in it, may be a source,
+    too (`read_shards`).
     """
-    source = Path(source)
     if isinstance(classes, str | Path):
         classes = read_classes(classes)
+    if names_shards(source):
+        shards = read_shards(source, classes=classes)
+        return Manifest(shards.samples, shards.classes.names, shards.classes.texts, str(source), shards.sha256)
+    source = Path(source)
     if source.is_dir():
         if root is not None:
             raise ManifestError(f"{source} is a folder, whose videos lie in it: leave out root ({root})")
@@ -91,8 +98,8 @@ def _of_folder(source: Path, classes: ClassTable | None) -> Manifest:
 
 
 def _of_list(source: Path, classes: ClassTable | None, base: Path) -> Manifest:
-    check_suffix(source)
-    file = ListText(source)
+    check_suffix(source, (*SUFFIXES, PARQUET))
+    file: ListText | ParquetTable = ParquetTable(source) if source.suffix.lower() == PARQUET else ListText(source)
     listing = joined(file.rows())
     if not len(listing.texts):
         raise ManifestError(f"{source} lists no video: write lines `path label`, or a CSV with the header path,label")
@@ -100,9 +107,10 @@ def _of_list(source: Path, classes: ClassTable | None, base: Path) -> Manifest:
     named = [(lines[row], label) for row, label in zip(listing.first_rows, listing.labels, strict=True)]
     table = classes or _collect_classes(named)
     labels = np.array(table.resolve(named, by_name=classes is None), np.int64)[listing.codes]
-    texts = without_frame_counts(base, listing.texts) if file.form and file.form.header is None else listing.texts
+    form = file.form if isinstance(file, ListText) else None
+    texts = without_frame_counts(base, listing.texts) if form and form.header is None else listing.texts
     samples = Samples(
-        ListedPlaces(base, texts, labels, _folders(table, kinetics=file.form is not None and file.form.kinetics)),
+        ListedPlaces(base, texts, labels, _folders(table, kinetics=form is not None and form.kinetics)),
         labels,
         wheres=lines,
         start_seconds=listing.start_seconds,

@@ -9,7 +9,8 @@ from typing import BinaryIO, Protocol
 
 from m2clip.errors import ManifestError
 
-BLOCK = 16 << 20  # bytes; also the longest line
+BLOCK = 16 << 20  # bytes
+LONGEST_LINE = 16 << 20  # bytes
 LARGEST = 8 << 30  # bytes of a plain file: ten million rows take about half a GB
 LARGEST_UNPACKED = 256 << 20  # bytes that come out of a .gz, where a few kB can unpack to gigabytes
 
@@ -30,8 +31,10 @@ def text_blocks(path: Path, digest: Digest) -> Iterator[tuple[int, bytes]]:
         carried += piece
         whole = carried.rfind(b"\n") + 1
         if not whole:
-            if len(carried) > BLOCK:
-                raise ManifestError(f"{path}:{first_line}: a line of over {BLOCK >> 20} MiB: check that this is a list")
+            if len(carried) > LONGEST_LINE:
+                raise ManifestError(
+                    f"{path}:{first_line}: a line of over {LONGEST_LINE >> 20} MiB: check that this is a list"
+                )
             continue
         block, carried = carried[:whole], carried[whole:]
         yield first_line, _checked(path, first_line, block)

@@ -18,7 +18,7 @@ from m2clip.checkpoint import create
 from m2clip.config import METHOD_TERMS, Precision, RunConfig
 from m2clip.data.descriptions import read_text_source
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
-from m2clip.data.splits import check_splits
+from m2clip.data.splits import check_repeats, check_splits
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
 from m2clip.model.precision import lower_frozen, native_bf16
 from m2clip.model.video_clip import VideoCLIP
@@ -163,7 +163,9 @@ def build_model(config: RunConfig, training: Manifest) -> VideoCLIP:
 
 def doubts(config: RunConfig, training: Manifest, *others: Manifest | None) -> list[str]:
     """What looks like a mistake in the data, a sentence each; `others` are validation and test."""
-    told = [sentence for other in others if other is not None for sentence in check_splits(training, other)]
+    given = [other for other in others if other is not None]
+    told = [sentence for manifest in (training, *given) for sentence in check_repeats(manifest)]
+    told += [sentence for other in given for sentence in check_splits(training, other)]
     found = list(dict.fromkeys(told))
     sided = re.compile(r"\b(left|right|clockwise|counterclockwise|anticlockwise)\b", re.IGNORECASE)
     names = [name for name in training.class_names if sided.search(name)]
