@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from m2clip.data.opening import MOST_PIXELS
 from m2clip.data.portions import Each, in_portions
 from m2clip.errors import VideoError
 
 IMAGES_FPS = 25.0  # images in a folder or in memory carry no times
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
-_MOST_PIXELS = 2**26  # twice a frame of 8K video
 _ORIENTATION = 0x0112  # EXIF
 _TURNED = {3: 180, 4: 180, 5: 90, 6: 90, 7: 270, 8: 270}  # by the value of the orientation, degrees clockwise
 
@@ -178,8 +178,8 @@ def _open(path: Path, *, rank: int) -> _Opened:
 
 
 def _pixels_of(image: Image.Image) -> _Opened:
-    if image.width * image.height > _MOST_PIXELS:
-        raise ValueError(f"it has {image.width} x {image.height} pixels, more than {_MOST_PIXELS:,} in all")
+    if image.width * image.height > MOST_PIXELS:
+        raise ValueError(f"it has {image.width} x {image.height} pixels, more than {MOST_PIXELS:,} in all")
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
         upright = ImageOps.exif_transpose(image)
