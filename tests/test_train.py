@@ -19,7 +19,7 @@ from m2clip.errors import CheckpointError, ConfigError, M2CLIPError, VideoError
 from m2clip.train import NonFiniteLoss, train
 from m2clip.train.log import read_log
 from m2clip.train.loop import learning_rate
-from m2clip.train.preparation import _processes, doubts, read_data
+from m2clip.train.preparation import doubts, read_data
 from m2clip.train.state import TrainingState
 from tests.small_inputs import TINY, class_folders
 
@@ -217,13 +217,6 @@ def test_the_schedule_rises_in_a_line_and_falls_in_a_cosine() -> None:
     assert learning_rate(2, warmup_steps=1.5, all_steps=9) == 1
 
 
-def test_processes_come_from_the_launcher() -> None:
-    assert _processes({}) == (1, 1)
-    assert _processes({"LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}) == (4, 2)
-    assert _processes({"SLURM_STEP_NUM_TASKS": "8", "SLURM_STEP_NUM_NODES": "2", "SLURM_NTASKS": "8"}) == (4, 2)
-    assert _processes({"SLURM_NTASKS": "8"}) == (1, 1)  # an allocation without srun
-
-
 def test_mirroring_names_with_a_direction_is_doubted(tmp_path: Path, videos: Path) -> None:
     sided = class_folders(tmp_path / "sided", ("moving left", "moving up"), each=1)
     config = settings(tmp_path / "run", sided, data={"flip": True})
@@ -233,17 +226,13 @@ def test_mirroring_names_with_a_direction_is_doubted(tmp_path: Path, videos: Pat
     assert doubts(plain, *read_data(plain)) == []
 
 
-SCRIPT = """
-import sys
-from m2clip.config import RunConfig
-from m2clip.train import train
-train(RunConfig.model_validate_json(open(sys.argv[1]).read()), progress=False)
-"""
-
-
 @pytest.mark.slow
+@pytest.mark.case("T5")
 def test_two_processes_are_one(tmp_path: Path, videos: Path) -> None:
-    """Seven videos and a bad one, one video a process and step: where the bad one comes, a process has nothing to read."""
+    """Seven videos and a bad one, one video a process and step: where the bad one comes, a process has nothing to read.
+
+    The launcher is torchrun under the name by which it passes --local-rank, too.
+    """
     good = sorted(videos.rglob("*.mp4"))[:7]
     lines = [f"{path},{path.parent.name}" for path in good] + [f"gone.mp4,{NAMES[3]}"]
     (tmp_path / "list.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
@@ -254,15 +243,17 @@ def test_two_processes_are_one(tmp_path: Path, videos: Path) -> None:
         "train": {"epochs": 2, "batch_size": 2},
     }
     (tmp_path / "run.json").write_text(settings(tmp_path / "both", tmp_path / "list.csv", **changes).model_dump_json())
-    (tmp_path / "script.py").write_text(SCRIPT)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    launcher = [sys.executable, "-m", "torch.distributed.launch", "--standalone", "--nproc-per-node=2"]
     pair = subprocess.Popen(
-        [*launcher, str(tmp_path / "script.py"), str(tmp_path / "run.json")],
+        [*launcher, "-m", "m2clip", "train", str(tmp_path / "run.json"), "--json"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
     )
     alone = run(settings(tmp_path / "alone", tmp_path / "list.csv", **changes)).parent
-    assert pair.wait() == 0
+    document, _ = pair.communicate()
+    assert pair.returncode == 0
     both = tmp_path / "both"
+    assert json.loads(document)["out"] == str(both)  # one document, not one a process
     names = (
         "total",
         "contrastive",

@@ -12,6 +12,7 @@ import pytest
 
 import m2clip
 from tests.program import Ran, one_sentence
+from tests.small_inputs import class_folders
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -137,3 +138,16 @@ def test_what_would_take_all_memory_is_wrong_usage(
     ran = m2("classify", place / "good.mp4", "--labels", "a,b", *option)
     assert ran.code == 2
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.case("T5")
+@pytest.mark.parametrize("option", ["--local-rank", "--local_rank"])
+def test_the_rank_among_the_arguments_must_be_that_of_the_environment(
+    m2: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, option: str
+) -> None:
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert m2(f"{option}=0", "data", "list", class_folders(tmp_path, ("a",), each=1)).code == 0
+    ran = m2(f"{option}=1", "data", "list", tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert "ranks are read from the environment" in " ".join(ran.err.replace("│", "").split())
+    assert "local" not in m2("--help").out

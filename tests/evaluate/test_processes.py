@@ -20,6 +20,7 @@ from tests.small_inputs import moving_square, write_video
 
 
 @pytest.mark.slow
+@pytest.mark.case("E1", "E2")
 def test_two_processes_count_each_of_five_videos_once(tmp_path: Path, report_of: Callable[..., dict[str, Any]]) -> None:
     listed, _ = damaged(tmp_path)
     for name in ("empty.mp4", "missing.mp4"):
@@ -40,16 +41,19 @@ def test_two_processes_count_each_of_five_videos_once(tmp_path: Path, report_of:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("names", [["good.mp4"], ["good.mp4", "empty.mp4", "also good.mp4", "cut.mp4"]])
+@pytest.mark.case("T5")
+@pytest.mark.parametrize(
+    ("launcher", "names"), [("torchrun", ["good.mp4"]), ("srun", ["good.mp4", "empty.mp4", "also good.mp4", "cut.mp4"])]
+)
 def test_a_process_may_have_nothing_to_score(
-    tmp_path: Path, report_of: Callable[..., dict[str, Any]], names: list[str]
+    tmp_path: Path, report_of: Callable[..., dict[str, Any]], launcher: str, names: list[str]
 ) -> None:
     """One video for two processes; then a second process whose files are all bad."""
     damaged(tmp_path)
     (tmp_path / "list.txt").write_text("".join(f"{name} {k % 3}\n" for k, name in enumerate(names)))
     path = trained_model().save(tmp_path / "model.safetensors")
     one = evaluate(load(path), read_manifest(tmp_path / "list.txt", classes=ClassTable(NAMES)), per_view=True)
-    two = report_of(path, tmp_path / "list.txt", processes=2)
+    two = report_of(path, tmp_path / "list.txt", processes=2, launcher=launcher)
     expected = json.loads(json.dumps(one.document))
     assert two["metrics"] == expected["metrics"]
     assert [two["protocol"][key] for key in ("data", "bad_files")] == [
@@ -59,9 +63,9 @@ def test_a_process_may_have_nothing_to_score(
 
 @pytest.fixture
 def report_of() -> Callable[..., dict[str, Any]]:
-    """Runs `m2clip evaluate` in one or more processes, as torchrun would start them, and gives the report."""
+    """Runs `m2clip evaluate` in one or more processes, as the launcher would start them, and gives the report."""
 
-    def run(checkpoint: Path, data: Path, *, processes: int) -> dict[str, Any]:
+    def run(checkpoint: Path, data: Path, *, processes: int, launcher: str = "torchrun") -> dict[str, Any]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -71,7 +75,10 @@ def report_of() -> Callable[..., dict[str, Any]]:
         ]  # fmt: skip
         started = []
         for rank in range(processes):
-            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "MASTER_PORT": port}
+            place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+            if launcher == "srun":
+                place = {"SLURM_PROCID": rank, "SLURM_LOCALID": rank, "SLURM_STEP_NUM_TASKS": processes}
+            place["MASTER_PORT"] = port
             environment = {**os.environ, **{key: str(value) for key, value in place.items()}}
             environment |= {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
             started.append(

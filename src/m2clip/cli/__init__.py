@@ -5,6 +5,7 @@ imported before a command runs, so that `m2clip --help` answers at once.
 """
 
 import io
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -47,11 +48,20 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _check_local_rank(given: int | None) -> None:
+    """Launchers put the rank into the environment, and some of them into the arguments as well."""
+    if given is not None and os.environ.get("LOCAL_RANK") != str(given):
+        raise typer.BadParameter("ranks are read from the environment (LOCAL_RANK); start the processes with torchrun")
+
+
 @app.callback()
 def _program(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
+    local_rank: Annotated[
+        int | None, typer.Option("--local-rank", "--local_rank", hidden=True, callback=_check_local_rank)
+    ] = None,
 ) -> None:
     """Options of the program itself."""
 

@@ -32,6 +32,8 @@ from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.cli.protocols import Choose, PlainData, find_protocol
 from m2clip.cli.protocols import dry_run as show_dry_run
 
+from m2clip.launcher import read_launcher
+
 if TYPE_CHECKING:
     import torch
 
@@ -66,6 +68,8 @@ def train(
     from m2clip.train import train as run
 
     best = run(settings, resume=resume)
+    if read_launcher(os.environ).rank > 0:
+        return
     if json:
         print_json({"best": str(best), "out": settings.out})
     else:
@@ -114,7 +118,7 @@ def evaluate(
     device: Device = None,
     json: Json = False,
 ) -> None:
-    """Measure a model on labelled videos. Under torchrun each process takes its share."""
+    """Measure a model on labelled videos. Under torchrun or srun each process takes its share."""
     plan = find_protocol(protocol, data=data, classes=classes, root=root, choose=choose)
     view_pair = None if views is None else view_counts(views)
     source = text_source(templates, texts)
@@ -169,20 +173,23 @@ def evaluate(
 
 @contextmanager
 def _process_group(name: str | None) -> Iterator[tuple["torch.device", bool]]:
-    """This process's device, and whether it is the first of torchrun's processes (alone without torchrun)."""
+    """This process's device, and whether it is the first of those that a launcher started."""
+    processes = read_launcher(os.environ)
     from m2clip.recognizer import find_device
 
     device = find_device(name)
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if processes.count == 1:
         yield device, True
         return
     import torch
     import torch.distributed as dist
 
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        device = torch.device("cuda", processes.local_rank)
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    os.environ.update(MASTER_ADDR=processes.address, MASTER_PORT=str(processes.port))
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, rank=processes.rank, world_size=processes.count)
     try:
         yield device, dist.get_rank() == 0
     finally:

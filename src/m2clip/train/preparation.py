@@ -20,6 +20,7 @@ from m2clip.data.descriptions import read_text_source
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
 from m2clip.data.splits import check_repeats, check_splits
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
+from m2clip.launcher import read_launcher
 from m2clip.model.precision import lower_frozen, native_bf16
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.train.state import TrainingState
@@ -53,11 +54,19 @@ def start_fabric(precision: Precision) -> "Fabric":
         from lightning.fabric.strategies import DDPStrategy
     except ImportError:
         raise M2CLIPError("training needs more packages; install them with: pip install 'm2clip[train]'") from None
-    devices, nodes = _processes(os.environ)
+    from m2clip.train.cluster import StartedProcesses
+
+    processes = read_launcher(os.environ)
     # Weights that no loss reaches (text adapters, where no term reads texts) must not stop the exchange of gradients.
-    strategy = DDPStrategy(find_unused_parameters=True) if devices * nodes > 1 else "auto"
+    strategy = DDPStrategy(find_unused_parameters=True) if processes.count > 1 else "auto"
     with _without_remarks():
-        fabric = Fabric(devices=devices, num_nodes=nodes, strategy=strategy, precision=_arithmetic(precision))
+        fabric = Fabric(
+            devices=processes.on_machine,
+            num_nodes=processes.machines,
+            strategy=strategy,
+            precision=_arithmetic(precision),
+            plugins=StartedProcesses(processes),
+        )
     fabric.launch()
     return fabric
 
@@ -74,17 +83,6 @@ def _without_remarks() -> Iterator[None]:
         yield
     finally:
         log.setLevel(before)
-
-
-def _processes(environment: "os._Environ[str] | dict[str, str]") -> tuple[int, int]:
-    """Processes a machine, and machines."""
-    if "LOCAL_WORLD_SIZE" in environment:  # torchrun
-        local = int(environment["LOCAL_WORLD_SIZE"])
-        return local, int(environment["WORLD_SIZE"]) // local
-    if "SLURM_STEP_NUM_TASKS" in environment:  # srun; an allocation alone does not start processes
-        nodes = int(environment.get("SLURM_STEP_NUM_NODES", "1"))
-        return int(environment["SLURM_STEP_NUM_TASKS"]) // nodes, nodes
-    return 1, 1
 
 
 def _arithmetic(precision: Precision) -> Literal["bf16-mixed", "32-true"]:
