@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from m2clip.data.image_folder import IMAGES_FPS
@@ -187,3 +189,30 @@ def test_an_animation_that_was_opened_as_an_image(tmp_path: Path) -> None:
     images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:])
     with pytest.raises(VideoError, match="a single image is no video: pass the path of its file"):
         Video(Image.open(tmp_path / "a.gif"))
+
+
+@given(
+    shape=st.lists(st.integers(0, 5), max_size=5),
+    kind=st.sampled_from(["uint8", "int8", "uint16", "int64", "float16", "float32", "bool", "complex64"]),
+    library=st.sampled_from(["numpy", "torch", "list"]),
+)
+def test_any_array_is_a_video_or_one_sentence(shape: list[int], kind: str, library: str) -> None:
+    array = np.zeros(shape, kind)
+    source = {
+        "numpy": lambda: array,
+        "torch": lambda: torch.from_numpy(array),
+        "list": lambda: list(array) if shape else [],
+    }
+    fits = kind == "uint8" and len(shape) == 4 and 0 not in shape
+    last = fits and shape[3] == 3
+    second = fits and library == "torch" and shape[1] == 3
+    if last == second:
+        with pytest.raises(VideoError) as caught:
+            Video(source[library]())
+        assert "\n" not in str(caught.value)
+    else:
+        video = Video(source[library]())
+        info = video.info
+        channels_last = [info.frame_count, info.height, info.width, 3]
+        assert shape == (channels_last if last else [channels_last[i] for i in (0, 3, 1, 2)])
+        assert video.frames(range(info.frame_count)).shape == tuple(channels_last)

@@ -283,3 +283,22 @@ def test_a_name_makes_no_image(tmp_path: Path, text: str) -> None:
     (tmp_path / "1.png").write_text(text)
     with pytest.raises(VideoError, match="cannot identify image file"):
         Video(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tif", "ppm"])
+def test_corrupted_images_give_pixels_or_are_lost(tmp_path: Path, suffix: str) -> None:
+    """Whatever Pillow raises for broken data, it ends as a lost frame; the folder is never at fault for one image."""
+    rng = np.random.default_rng(0)
+    save(tmp_path / f"00.{suffix}", pattern(1, height=24, width=32)[0])
+    data = (tmp_path / f"00.{suffix}").read_bytes()
+    for i in range(1, 40):
+        broken = bytearray(data)
+        for at in rng.integers(0, len(data) if i % 2 else min(64, len(data)), 6):
+            broken[at] = rng.integers(256)
+        (tmp_path / f"{i:02}.{suffix}").write_bytes(broken[: rng.integers(1, len(data))] if i % 5 == 0 else broken)
+    with Video(tmp_path) as video:
+        frames = video.frames(range(40))
+        info = video.info
+    assert frames.shape == (40, 24, 32, 3)
+    assert info.frame_count + info.lost_frames == 40
+    assert info.lost_frames > 0

@@ -129,6 +129,36 @@ def test_redirects_are_followed(server: Server) -> None:
     assert fetched(server.url + "/1") == FILE
 
 
+def test_a_redirect_to_any_letter(server: Server) -> None:
+    def away(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
+        handler.wfile.write("HTTP/1.1 302 Found\r\nLocation: /läufer 1%20.mp4\r\n\r\n".encode())
+
+    server.answers |= {"/away": away, "/l%C3%A4ufer%201%20.mp4": body(b"good")}
+    assert fetched(server.url + "/away") == b"good"
+
+
+def test_heads_that_are_no_heads(server: Server) -> None:
+    def many(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 200 + b"\r\n")
+
+    def long(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-A: " + b"b" * 100_000 + b"\r\n\r\n")
+
+    def strange(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: -7\r\nContent-Type: \xff;;=\r\n\r\ngood")
+
+    def goes_on(handler: BaseHTTPRequestHandler, over: threading.Event) -> None:
+        while not over.is_set():
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    server.answers |= {"/many": many, "/long": long, "/strange": strange, "/on": goes_on}
+    assert "check the address" in refusal(server.url + "/many")
+    assert "check the address" in refusal(server.url + "/long")
+    assert fetched(server.url + "/strange") == b"good"
+    limits = WebLimits(total_seconds=0.2, wait_seconds=60)
+    assert "it takes longer than 0.2 seconds" in refusal(server.url + "/on", limits)
+
+
 def test_the_body_of_a_redirect_is_not_read(server: Server) -> None:
     server.answers |= {"/endless": endless_redirect, "/file": body(b"good")}
     assert fetched(server.url + "/endless") == b"good"
@@ -152,7 +182,9 @@ def test_other_schemes_are_refused(url: str) -> None:
         fetched(url)
 
 
-@pytest.mark.parametrize("url", ["http://", "http:///a.mp4", "http://h:port/", "http://[::1/", "http://" + "a" * 80])
+@pytest.mark.parametrize(
+    "url", ["http://", "http:///a.mp4", "http://h:port/", "http://[::1/", "http://" + "a" * 80, "http://127.0.0.1:99999/"]
+)
 def test_addresses_without_a_server(url: str) -> None:
     with pytest.raises(VideoError, match="check the address") as caught:
         fetched(url)

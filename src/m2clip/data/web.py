@@ -110,7 +110,8 @@ def _answer(url: str, limits: WebLimits, deadline: float) -> http.client.HTTPRes
         location = response.headers.get("Location")
         if response.status in _REDIRECTS and location:
             response.close()
-            url = urljoin(url, location)
+            # http.client reads headers as Latin-1; what is UTF-8 in truth is escaped byte by byte.
+            url = urljoin(url, quote(location, safe=_RESERVED, encoding="iso-8859-1"))
             continue
         if response.status != 200:
             response.close()
