@@ -9,6 +9,7 @@ from m2clip.data.places import ShardMember, WebAddress, is_absent
 
 def test_places_read_as_people_write_them() -> None:
     assert str(WebAddress("https://host/a.mp4?x=1")) == "https://host/a.mp4?x=1"
+    assert str(WebAddress("http://anna:secret@host:80/a@b.mp4?x=@")) == "http://host:80/a@b.mp4?x=@"
     assert str(ShardMember("https://host/a.tar", "x/1.mp4", 512, 9)) == "https://host/a.tar/x/1.mp4"
 
 

@@ -1,6 +1,7 @@
 """Where a video of a list lies: in a file or a folder of pictures, at a web address, or inside of a shard."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ class WebAddress:
     url: str
 
     def __str__(self) -> str:
-        return self.url
+        return re.sub("(?<=://)[^/?#]*@", "", self.url)  # a user and password have no place in reports
 
 
 @dataclass(frozen=True)
