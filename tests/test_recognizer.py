@@ -11,6 +11,8 @@ import torch.nn.functional as F
 import m2clip.recognizer
 from m2clip import Prediction, Recognizer, load
 from m2clip.data.descriptions import TextSource
+from m2clip.data.parts import Part
+from m2clip.data.sampling import ClipSampling
 from m2clip.data.tokenizer import get_tokenizer
 from m2clip.data.transforms import PixelStatistics
 from m2clip.data.transforms import test_pixels as pixels_of_frames
@@ -115,7 +117,7 @@ def test_a_trained_head_is_read_for_the_models_own_classes_only(video: Path) -> 
     similarity = by_label(fresh.classify(video))
     ensemble = by_label(recognizer.classify(video))
     with Video(video) as opened, torch.no_grad():
-        indices = recognizer._sampled([(0, opened.info.frame_count)])
+        indices = recognizer._sampled([m2clip.recognizer._whole(opened)])
         visual = recognizer._encode(opened, indices).visual_logits[0].softmax(-1).tolist()
     expected = {name: (similarity[name] + p) / 2 for name, p in zip(LABELS, visual, strict=True)}
     assert ensemble == pytest.approx(expected, abs=1e-6)
@@ -207,8 +209,8 @@ def test_views_and_windows_are_those_of_clips_cut_one_by_one(video: Path) -> Non
     """Decoding and resizing are shared; here each clip is made on its own, by the plain form."""
     model = tiny_model()
     recognizer = Recognizer(model, frames=4, views_temporal=2, views_spatial=3)
-    ranges = [(0, 20), (10, 33), (39, 40)]
-    indices = recognizer._sampled(ranges)
+    parts = [Part(first, np.arange(first, stop) / 12, stop / 12) for first, stop in ((0, 20), (10, 33), (39, 40))]
+    indices = recognizer._sampled(parts)
     with Video(video) as opened, torch.inference_mode():
         found = recognizer._encode(opened, indices)
         sizes = model.info.sizes
@@ -222,7 +224,7 @@ def test_views_and_windows_are_those_of_clips_cut_one_by_one(video: Path) -> Non
 
 def test_any_number_of_frames_works(video: Path) -> None:
     model = tiny_model()
-    assert Recognizer(model).frames == 8
+    assert Recognizer(model).sampling.frames == 8
     for frames in (1, 4, 16):
         scores = by_label(Recognizer(model, frames=frames).classify(video, LABELS))
         assert sum(scores.values()) == pytest.approx(1)
@@ -232,7 +234,7 @@ def test_a_checkpoint_brings_all_it_needs(video: Path, tmp_path: Path) -> None:
     model = tiny_model(LABELS, frames=5, stride_frames=2, template="a clip of {}")
     path = model.save(tmp_path / "model.safetensors")
     from_path = Recognizer(path)
-    assert (from_path.frames, from_path.model.info.stride_frames) == (5, 2)
+    assert from_path.sampling == ClipSampling(5, stride_frames=2)
     assert from_path.prepare().texts[0] == ("a clip of walking",)
     assert from_path.classify(video) == Recognizer(model).classify(video)
     assert Recognizer(str(path)).classify(video) == Recognizer(load(path)).classify(video)

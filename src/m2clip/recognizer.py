@@ -16,8 +16,8 @@ from torch import Tensor
 from m2clip.checkpoint import create, load
 from m2clip.config import BACKBONES, Precision
 from m2clip.data.descriptions import TextSource
+from m2clip.data.parts import Part, part_between, shown_part, window_spans
 from m2clip.data.prompts import class_texts
-from m2clip.data.sampling import shown_frames, test_indices, window_spans
 from m2clip.data.transforms import PixelStatistics, shrunk, test_pixels
 from m2clip.data.video import Video
 from m2clip.errors import CheckpointError, ConfigError
@@ -81,8 +81,9 @@ class Recognizer:
 
     `model`: a model, the path or hub id ("hf-hub:owner/name") of a checkpoint, or the name of a backbone: "builtin" (it
     knows coloured shapes, not the world), or "ViT-B-16" and the like with OpenAI's weights and fresh adapters. `weights`:
-    the CLIP's file, where it is not found by itself. `frames` None: as trained. A path or name runs on the GPU if there is
-    one and `device` is None; a given model stays where it is. Frames, stride, size, mean, std and template are the model's.
+    the CLIP's file, where it is not found by itself. A path or name runs on the GPU if there is one and `device` is None; a
+    given model stays where it is. Size, mean, std and template are the model's, and so are the frames that a clip takes, but
+    for those of `frames`, `stride_frames`, `fps` and `clip_seconds` that are given (`data.sampling.ClipSampling`).
     `strength` in [0, 1] weakens the adapters (of a given model, too): 0 is the frozen CLIP; None: as the model has it.
     `precision`: fp32 gives the same scores everywhere; bf16 is faster where the hardware has it, and rounds (a given model is
     copied for it); auto: bf16 where it is native.
@@ -95,6 +96,9 @@ class Recognizer:
         *,
         weights: str | Path | None = None,
         frames: int | None = None,
+        stride_frames: int | None = None,
+        fps: float | None = None,
+        clip_seconds: float | None = None,
         views_temporal: int = 1,
         views_spatial: int = 1,
         device: str | torch.device | None = None,
@@ -111,14 +115,16 @@ class Recognizer:
         if strength is not None:
             model.set_strength(strength)
         self.model = model.eval()
-        self.frames = model.info.frames if frames is None else frames
+        self.sampling = model.info.sampling.changed(
+            frames=frames, stride_frames=stride_frames, fps=fps, clip_seconds=clip_seconds
+        )
         self.views_temporal, self.views_spatial = views_temporal, views_spatial
         self._texts = texts
         self._prepared: dict[object, Classes] = {}  # the set used last stands last
 
     def compile(self, *, tell: Callable[[str], None] = lambda sentence: None) -> None:
         """Run compiled code from now on: `model.compiled.compile_images` for the frames that are used here."""
-        compile_images(self.model, frames=self.frames, tell=tell)
+        compile_images(self.model, frames=self.sampling.frames, tell=tell)
 
     def classify(self, video: Any, labels: Labels | None = None, top: int = 5) -> list[Prediction]:
         """The `top` most probable labels of a video, best first.
@@ -136,12 +142,12 @@ class Recognizer:
         """Like `classify`, but the probabilities of all labels, and of each view."""
         classes = self.prepare(labels)
         with Video(video) as opened:
-            return self._score_ranges(opened, [(0, opened.info.frame_count)], classes)[0]
+            return self._score_parts(opened, [_whole(opened)], classes)[0]
 
     def embed(self, video: Any) -> NDArray[np.float32]:
         """The embedding of a video, float32 [D], of unit norm; of several views the mean of their unit embeddings."""
         with Video(video) as opened:
-            features = self._encode(opened, self._sampled([(0, opened.info.frame_count)]))
+            features = self._encode(opened, self._sampled([_whole(opened)]))
         mean = F.normalize(features.embedding.float(), dim=-1).mean(0)
         return F.normalize(mean, dim=0).cpu().numpy()
 
@@ -164,12 +170,11 @@ class Recognizer:
         classes = self.prepare(labels)
         found: list[Window] = []
         with Video(video) as opened:
-            spans = list(window_spans(opened.info.duration_seconds, window_seconds, step_seconds))
-            times = opened.info.pts_seconds
+            times, duration = opened.info.pts_seconds, opened.info.duration_seconds
+            spans = list(window_spans(duration, window_seconds, step_seconds))
             for first in range(0, len(spans), WINDOWS_PER_BATCH):
                 some = spans[first : first + WINDOWS_PER_BATCH]
-                ranges = [shown_frames(times, start, end) for start, end in some]
-                read = self._score_ranges(opened, ranges, classes)
+                read = self._score_parts(opened, [shown_part(times, duration, *span) for span in some], classes)
                 found += [
                     Window(start, end, tuple(result.top(top))) for (start, end), result in zip(some, read, strict=True)
                 ]
@@ -227,25 +232,24 @@ class Recognizer:
                 raise ConfigError(f"the label {name!r} has an empty text or none: give it at least one text")
         return names, texts
 
-    def _sampled(self, ranges: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-        """Frame ranges (first, one past the last) -> frame indices [R, temporal views, T]."""
-        options = {"stride_frames": self.model.info.stride_frames, "views": self.views_temporal}
-        return np.stack([start + test_indices(end - start, frames=self.frames, **options) for start, end in ranges])
+    def _sampled(self, parts: Sequence[Part]) -> NDArray[np.int64]:
+        """R parts of a video -> frame indices [R, temporal views, T]."""
+        return np.stack([part.test_indices(self.sampling, self.views_temporal) for part in parts])
 
     def _encode(self, video: Video, indices: NDArray[np.int64]) -> VideoFeatures:
-        """Frame indices [R, temporal views, T] -> features of R * V clips, the views of a range together."""
+        """Frame indices [R, temporal views, T] -> features of R * V clips, the views of a part together."""
         info = self.model.info
-        # One call: a frame that ranges or views share is decoded and resized once.
+        # One call: a frame that parts or views share is decoded and resized once.
         pictures = video.frames(indices.flatten(), each=partial(shrunk, size=info.image_size))
-        clips = len(pictures) // self.frames
+        clips = len(pictures) // self.sampling.frames
         pixels = test_pixels(pictures, size=info.image_size, crops=self.views_spatial, clips=clips)
         statistics = PixelStatistics(info.sizes.mean, info.sizes.std)
         with torch.inference_mode():
             return self.model.encode_video(statistics.normalize(pixels.to(next(self.model.parameters()).device)))
 
-    def _score_ranges(self, video: Video, ranges: Sequence[tuple[int, int]], classes: Classes) -> list[VideoScores]:
-        """One result for each frame range."""
-        indices = self._sampled(ranges)
+    def _score_parts(self, video: Video, parts: Sequence[Part], classes: Classes) -> list[VideoScores]:
+        """One result for each part of the video."""
+        indices = self._sampled(parts)
         features = self._encode(video, indices)
         logits = None
         if classes.head_columns is not None and features.visual_logits is not None:
@@ -254,8 +258,12 @@ class Recognizer:
         seconds = video.info.pts_seconds[np.minimum(indices, video.info.frame_count - 1)]
         return [
             VideoScores(classes, fuse_views(views), views, indices[r], seconds[r])
-            for r, views in enumerate(table.unflatten(0, (len(ranges), -1)))  # [V, K]
+            for r, views in enumerate(table.unflatten(0, (len(parts), -1)))  # [V, K]
         ]
+
+
+def _whole(video: Video) -> Part:
+    return part_between(video.info.pts_seconds, video.info.duration_seconds, start_seconds=None, end_seconds=None)
 
 
 def find_model(name: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:

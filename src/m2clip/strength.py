@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from safetensors.torch import save as serialized
 
 from m2clip.checkpoint.files import checkpoint_file, read_tensors
@@ -138,6 +137,9 @@ def tune_strength(
     views_temporal: int = 1,
     views_spatial: int = 1,
     frames: int | None = None,
+    stride_frames: int | None = None,
+    fps: float | None = None,
+    clip_seconds: float | None = None,
     batch_size: int = 8,
     workers: int = 0,
     on_bad_file: Literal["skip", "stop"] = "skip",
@@ -168,11 +170,12 @@ def tune_strength(
             "so it says less about new ones"
         )
     ordered = sorted(map(float, strengths))
+    sampling = info.sampling.changed(frames=frames, stride_frames=stride_frames, fps=fps, clip_seconds=clip_seconds)
 
     def measured(manifest: Manifest, protocol: Kind) -> tuple[dict[str, Any], list[dict[str, Metrics]]]:
         classes = evaluated_classes(info, manifest, protocol, visual_head=model.visual_head is not None)
         dataset = evaluation_dataset(
-            info, manifest, views_temporal=views_temporal, views_spatial=views_spatial, frames=frames
+            info, manifest, views_temporal=views_temporal, views_spatial=views_spatial, sampling=sampling
         )
         passes = []
         for strength in ordered:
@@ -196,8 +199,7 @@ def tune_strength(
             "classes": len(manifest.class_names),
             "class_names": list(manifest.class_names),
             "texts": [list(of_class) for of_class in classes.texts],
-            "frames": dataset.frames,
-            "stride_frames": dataset.stride_frames,
+            **dataset.sampling.document(),
             **classes.texts_from,
         }
         return described, results

@@ -43,8 +43,11 @@ def test_a_protocol_is_evaluated_and_written(m2: Callable[..., Ran], place: Path
     arguments = ("evaluate", place / "model.safetensors", "--protocol", folder / "p.yaml", "--data", folder)
     ran = m2(*arguments, "--choose", "shots=4", "--out", tmp_path / "out")
     assert ran.code == 0, ran.err
-    assert "known: supervised, 3 classes, 8 frames, 1x3 views: 3 of 3 videos scored, 0 missing, 0 bad" in ran.out
-    assert "new: zero-shot, 2 classes, 8 frames, 1x3 views: 2 of 2 videos scored" in ran.out
+    assert (
+        "known: supervised, 3 classes, 8 frames in uniform segments, 1x3 views: 3 of 3 videos scored, 0 missing, 0 bad"
+        in ran.out
+    )
+    assert "new: zero-shot, 2 classes, 8 frames in uniform segments, 1x3 views: 2 of 2 videos scored" in ran.out
     assert "Harmonic mean of the parts" in ran.out
     written = json.loads((tmp_path / "out" / "report.json").read_text())
     assert written["choices"] == {"shots": "4"}
@@ -67,12 +70,12 @@ def test_a_dry_run_tells_what_would_be_done_and_loads_no_weights(
     assert ran.out.splitlines() == [
         "known and new",
         "",
-        "known: supervised, 3 classes, 16 frames, 1x3 views, readings similarity, visual, ensemble",
+        "known: supervised, 3 classes, 16 frames in uniform segments, 1x3 views, readings similarity, visual, ensemble",
         f"  list      {folder}/known.txt",
         "  videos    3 listed, 3 found, 0 missing; 9 clips to encode",
         *(f"  text      A video of {name}" for name in NAMES),
         "",
-        "new: zero-shot, 2 classes, 16 frames, 1x3 views, readings similarity",
+        "new: zero-shot, 2 classes, 16 frames in uniform segments, 1x3 views, readings similarity",
         f"  list      {folder}/more.txt",
         "  videos    7 listed, 2 found, 5 missing; 6 clips to encode",
         *(f"  missing   {folder}/videos/running/gone{n}.mp4 (listed at {folder}/more.txt:{n + 3})" for n in range(3)),
@@ -108,7 +111,7 @@ def test_a_dry_run_of_plain_data(m2: Callable[..., Ran], place: Path) -> None:
     ran = m2("evaluate", place / "model.safetensors", "--data", place / "data", "--views", "2x1", "--dry-run")
     assert ran.code == 0
     assert ran.out.splitlines()[0] == (
-        "data: supervised, 3 classes, 8 frames, 2x1 views, readings similarity, visual, ensemble"
+        "data: supervised, 3 classes, 8 frames in uniform segments, 2x1 views, readings similarity, visual, ensemble"
     )
     assert "6 listed, 6 found, 0 missing; 12 clips to encode" in ran.out
 

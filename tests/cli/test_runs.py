@@ -14,7 +14,10 @@ def test_evaluate_writes_a_report(m2: Callable[..., Ran], place: Path, tmp_path:
     arguments = ("evaluate", place / "model.safetensors", "--data", place / "data", "--out", tmp_path / "out")
     ran = m2(*arguments)
     assert ran.code == 0
-    assert "supervised, 3 classes, 8 frames, 1x1 views: 6 of 6 videos scored, 0 missing, 0 bad" in ran.out
+    assert (
+        "supervised, 3 classes, 8 frames in uniform segments, 1x1 views: 6 of 6 videos scored, 0 missing, 0 bad"
+        in ran.out
+    )
     assert {"similarity", "visual", "ensemble"} <= set(ran.out.split())
     written = json.loads((tmp_path / "out" / "report.json").read_text())
     again = m2(*arguments, "--json")

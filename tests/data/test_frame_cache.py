@@ -16,6 +16,7 @@ from m2clip.data.dataset import BadFile, Item, VideoDataset
 from m2clip.data.frame_cache import FrameCache
 from m2clip.data.loading import make_loader
 from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.parts import Part
 from m2clip.data.transforms import shrunk
 from m2clip.data.video import Video
 from m2clip.errors import ConfigError
@@ -23,6 +24,7 @@ from tests.small_inputs import moving_square, write_video
 
 SETTINGS = {"frames": 4, "size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "seed": 3}
 GIB = 2**30
+PART = Part(0, np.arange(40) / 12, 40 / 12)
 
 
 @pytest.fixture
@@ -61,7 +63,9 @@ def fail(*arguments: Any, **options: Any) -> Any:
     [
         {"recipe": "kinetics", "flip": True},
         {"recipe": "something", "stride_frames": 3},
+        {"fps": 5.0},
         {"train": False, "views_temporal": 3, "views_spatial": 2},
+        {"train": False, "views_temporal": 2, "clip_seconds": 0.7},
     ],
     ids=lambda settings: "-".join(map(str, settings.values())),
 )
@@ -76,31 +80,36 @@ def test_clips_are_the_same_to_the_last_bit(
     plain.set_epoch(1)
     cached.set_epoch(1)
     expected = clips(plain)
-    monkeypatch.setattr("m2clip.data.video.FileFrames", fail)
+    monkeypatch.setattr("m2clip.data.sources.FileFrames", fail)
     assert same(expected, clips(cached))  # read, and no video opened
 
 
 def test_only_the_frames_of_a_clip_are_read(tmp_path: Path, samples: list[Sample]) -> None:
     cache = FrameCache(tmp_path / "cache", most_bytes=GIB)
     clips(dataset(samples, cache))
-    frames = cache.frames(samples[0])
+    kept = cache.frames(samples[0])
+    assert kept is not None
+    frames = kept.pixels
     assert isinstance(frames, np.memmap)
     assert frames.shape == (40, 48, 48, 3)
     with Video(samples[0].path) as video:
         np.testing.assert_array_equal(frames, video.frames(range(40)))
     part = cache.frames(samples[3])
     assert part is not None
-    np.testing.assert_array_equal(part, frames[6:18])
+    np.testing.assert_array_equal(part.pixels, frames[6:18])
+    assert (kept.part.first, kept.part.stop, kept.part.end_seconds) == (0, 40, pytest.approx(40 / 12))
+    assert (part.part.first, part.part.stop, part.part.end_seconds) == (0, 12, 1.5)  # its times are those in the video
+    np.testing.assert_allclose(part.part.pts_seconds, np.arange(6, 18) / 12)
 
 
 def test_larger_frames_are_shrunk_where_that_is_wished(tmp_path: Path, samples: list[Sample]) -> None:
     cache = FrameCache(tmp_path / "cache", most_bytes=GIB, short_side=40)
     clips(dataset(samples, cache))
-    frames = cache.frames(samples[1])
-    assert frames is not None
+    kept = cache.frames(samples[1])
+    assert kept is not None
     with Video(samples[1].path) as video:
         expected = shrunk(video.frames(range(40)), size=40)
-    np.testing.assert_array_equal(frames, expected)
+    np.testing.assert_array_equal(kept.pixels, expected)
     assert FrameCache(tmp_path / "cache", most_bytes=GIB).frames(samples[1]) is None  # other settings, other files
     roomy = FrameCache(tmp_path / "cache", most_bytes=GIB, short_side=48)
     assert same(clips(dataset(samples, roomy)), clips(dataset(samples)))  # nothing is larger: nothing changes
@@ -146,7 +155,7 @@ def test_a_full_cache_takes_no_more(tmp_path: Path, samples: list[Sample], caplo
         f"{tmp_path / 'cache'}: the cache holds what data.cache_gib allows; other videos are decoded each time"
     ]
     again = FrameCache(tmp_path / "cache", most_bytes=2 * one + 1000)  # counts what it finds
-    assert again.keep(samples[2], 0, 40) is None
+    assert again.keep(samples[2], PART) is None
 
 
 def test_a_full_disk_is_told_once(
@@ -210,5 +219,5 @@ def test_two_processes_fill_at_once_after_one_was_killed(tmp_path: Path, samples
     assert all(cache.frames(sample) is not None for sample in samples)
     assert same(clips(dataset(samples, cache)), clips(dataset(samples)))
     os.utime(left[0], (0, 0))
-    cache.keep(samples[0], 0, 40)
+    cache.keep(samples[0], PART)
     assert not left[0].exists()

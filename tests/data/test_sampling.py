@@ -141,42 +141,6 @@ def test_crops_lie_evenly_along_the_longer_side(height: int, width: int, crops: 
         assert long == [slack // 2]
 
 
-TIMES = np.arange(50) / 25
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "expected"),
-    [
-        (None, None, (0, 50)),
-        (0.4, None, (10, 50)),
-        (0.39, 0.81, (9, 21)),  # frame 9 is on the screen from 0.36 to 0.40, frame 20 from 0.80 on
-        (0.4, 0.8, (10, 20)),
-        (None, 0.01, (0, 1)),
-        (0.0, 99.0, (0, 50)),
-        (1.96, 5.0, (49, 50)),
-    ],
-)
-def test_frames_between_two_times(start: float | None, end: float | None, expected: tuple[int, int]) -> None:
-    assert sampling.frames_between(TIMES, start_seconds=start, end_seconds=end) == expected
-
-
-@pytest.mark.parametrize(("start", "end"), [(2.5, None), (-1.0, 1.0), (1.0, 1.0), (1.0, 0.5)])
-def test_parts_that_are_not_in_the_video(start: float, end: float | None) -> None:
-    with pytest.raises(ConfigError, match=r"is not in the video, whose last frame is at 1\.96 s"):
-        sampling.frames_between(TIMES, start_seconds=start, end_seconds=end)
-
-
-@UNTIMED
-@given(data=st.data(), count=st.integers(1, 30))
-def test_any_part_has_a_frame(data: st.DataObject, count: int) -> None:
-    times = np.cumsum(data.draw(st.lists(st.floats(0.001, 1), min_size=count, max_size=count)))
-    times -= times[0]
-    start = data.draw(st.floats(0, float(times[-1])))
-    end = data.draw(st.one_of(st.none(), st.floats(start, start + 10, exclude_min=True)))
-    first, stop = sampling.frames_between(times, start_seconds=start, end_seconds=end)
-    assert 0 <= first < stop <= count
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -196,21 +160,3 @@ def test_a_crop_that_does_not_fit() -> None:
         sampling.spatial_corners(7, 9, size=8, crops=1)
     with pytest.raises(ConfigError, match="crops must be 1 or more"):
         sampling.spatial_corners(9, 9, size=8, crops=0)
-
-
-def test_windows_of_a_timeline() -> None:
-    assert list(sampling.window_spans(5.0, 2.0, 1.5)) == [(0, 2), (1.5, 3.5), (3, 5)]
-    assert list(sampling.window_spans(1.0, 2.0, 1.0)) == [(0, 1)]
-    assert list(sampling.window_spans(4.5, 2.0, 1.0)) == [(0, 2), (1, 3), (2, 4), (3, 4.5)]
-    assert list(sampling.window_spans(5.0, 1.0, 3.0)) == [(0, 1), (3, 4)]
-    assert list(sampling.window_spans(6.0, 1.0, 3.0)) == [(0, 1), (3, 4)]
-    assert len(list(sampling.window_spans(sum([0.1] * 30), 1.0, 1.0))) == 3  # 3.0000000000000013 s
-
-
-def test_a_window_holds_the_frames_that_a_player_shows() -> None:
-    times = np.array([0.0, 0.5, 1.0, 3.0])
-    assert sampling.shown_frames(times, 0.0, 1.0) == (0, 2)
-    assert sampling.shown_frames(times, 0.75, 1.0) == (1, 2)
-    assert sampling.shown_frames(times, 1.5, 2.5) == (2, 3)  # a gap: the last picture stays on screen
-    assert sampling.shown_frames(times, 3.0, 3.2) == (3, 4)
-    assert sampling.shown_frames(times, 7.0, 8.0) == (3, 4)

@@ -130,13 +130,15 @@ def test_the_protocol_says_what_was_done(folder: Path) -> None:
         ["a clip of spinning", "it turns", "it whirls"],
     ]
     assert used["views"] == {"temporal": 2, "spatial": 3, "fusion": "mean of probabilities"}
-    assert (used["frames"], used["trained_frames"], used["stride_frames"]) == (4, 8, 0)
+    assert (used["frames"], used["stride_frames"], used["fps"], used["clip_seconds"]) == (4, 0, None, None)
+    assert (used["trained_frames"], used["trained_sampling"]["frames"]) == (8, 8)
     assert used["data"]["sha256"] == manifest.sha256
     assert used["classes_seen_in_training"] == 3
     assert used["model"]["checkpoint"] == "model.safetensors"
     assert used["seed"] == 3
     assert set(used["versions"]) == {"m2clip", "python", "torch", "torchvision", "numpy", "av"}
-    assert "4 frames (trained with 8), 2x3 views: 6 of 6 videos scored" in result.summary()
+    assert "4 frames in uniform segments, 2x3 views: 6 of 6 videos scored" in result.summary()
+    assert "4 frames a clip are used, the model was trained with 8" in result.summary()
 
 
 def test_the_precision_is_a_choice_and_is_told(folder: Path) -> None:
@@ -312,4 +314,4 @@ def test_the_strength_stands_in_the_report(folder: Path) -> None:
     model.set_strength(0.5)
     result = evaluate(model, manifest)
     assert result.document["protocol"]["strength"] == 0.5
-    assert "8 frames, adapter strength 0.5, 1x1 views" in result.summary()
+    assert "8 frames in uniform segments, adapter strength 0.5, 1x1 views" in result.summary()

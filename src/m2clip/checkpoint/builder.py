@@ -29,6 +29,8 @@ def create(
     further_texts: Sequence[Sequence[str]] = (),
     frames: int = 8,
     stride_frames: int = 0,
+    fps: float | None = None,
+    clip_seconds: float | None = None,
     image_size: int | None = None,
     method: str = "m2clip",
     ted: str = "both",
@@ -51,8 +53,9 @@ def create(
     `backbone`: a name of `config.BACKBONES` or sizes. `weights`: None (random; the shipped weights for "builtin"), "openai", a hub
     id ("owner/name") or a path to OpenAI's, open_clip's or Hugging Face's file. `class_names`: the K classes to train; without them
     there is neither a visual nor a masked-word head. `further_texts`: for each class, texts beside the template's. `image_size`:
-    another input size, pixels; positions are interpolated. `ted*`, `text_adapter*`, `output_temporal`: which adapters, see
-    `config.ModelConfig`. `method`, `adapter_width`, `prompt_tokens`: a rival instead of M2-CLIP. Activation, mean and std are as the
+    another input size, pixels; positions are interpolated. `frames` to `clip_seconds`: as in `ClipSampling`.
+    `ted*`, `text_adapter*`, `output_temporal`: which adapters, see `config.ModelConfig`. `method`, `adapter_width`,
+    `prompt_tokens`: a rival instead of M2-CLIP. Activation, mean and std are as the
     config files beside the weights say (hub repository, or a copy of its folder), but for other statistics in the sizes, and `quick_gelu`.
 
     Raises ConfigError for settings that do not fit and CheckpointError for weights that cannot be used, one sentence each.
@@ -98,6 +101,8 @@ def create(
         image_size=image_size or sizes.image_size,
         frames=frames,
         stride_frames=stride_frames,
+        fps=fps,
+        clip_seconds=clip_seconds,
         template=template,
         more_templates=config.more_templates,
         class_names=names,

@@ -4,7 +4,7 @@ import csv
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,6 +44,25 @@ Checkpoint = Annotated[
 Weights = Annotated[str | None, typer.Option("--weights", help="The CLIP's weight file, if it is not found by itself.")]
 Views = Annotated[str, typer.Option("--views", help="Temporal x spatial views of each video, as in 4x3.")]
 Frames = Annotated[int | None, typer.Option("--frames", min=1, max=1024, help="Frames of a clip; default: as trained.")]
+StrideFrames = Annotated[
+    int | None,
+    typer.Option(
+        "--stride-frames",
+        min=0,
+        max=2**31 - 1,
+        help="Gap between a clip's frames, in frames of the video; 0: uniform segments.",
+    ),
+]
+Fps = Annotated[
+    float | None,
+    typer.Option(
+        "--fps", min=1e-6, max=1e6, help="Frames that a clip takes of each second, whatever the video's rate."
+    ),
+]
+ClipSeconds = Annotated[
+    float | None,
+    typer.Option("--clip-seconds", min=1e-6, max=1e6, help="Seconds from a clip's first frame to its last."),
+]
 Strength = Annotated[
     float | None,
     typer.Option(
@@ -101,6 +120,17 @@ def view_counts(views: str) -> tuple[int, int]:
     if temporal * spatial > _MOST_VIEWS:
         raise typer.BadParameter(f"{views} are more than {_MOST_VIEWS} views of a video", param_hint="--views")
     return temporal, spatial
+
+
+def sampling_options(
+    frames: int | None, stride_frames: int | None, fps: float | None, clip_seconds: float | None
+) -> dict[str, Any]:
+    """What --frames and the three ways to take frames ask for, as keywords of `ClipSampling.changed`; one way at most."""
+    ways = {"--stride-frames": stride_frames, "--fps": fps, "--clip-seconds": clip_seconds}
+    given = [name for name, value in ways.items() if value is not None]
+    if len(given) > 1:
+        raise typer.BadParameter(f"give only one of {' and '.join(given)}", param_hint=given[0])
+    return {"frames": frames, "stride_frames": stride_frames, "fps": fps, "clip_seconds": clip_seconds}
 
 
 def split_labels(text: str | None) -> list[str] | None:

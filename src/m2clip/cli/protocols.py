@@ -1,6 +1,6 @@
 """What `m2clip evaluate --protocol` and `m2clip data protocols` know of protocols."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -141,7 +141,7 @@ def dry_run(
     plan: "Protocol | PlainData",
     *,
     views: tuple[int, int] | None,
-    frames: int | None,
+    sampling: Mapping[str, Any],
     strength: float | None,
     texts: "TextSource | None",
     json: bool,
@@ -157,12 +157,18 @@ def dry_run(
     if isinstance(plan, PlainData):
         manifests = {"data": plan.manifest(info.class_names)}
         part = preview_part(
-            info, manifests["data"], plan.kind, visual_head=head, views=views or (1, 1), frames=frames, texts=texts
+            info,
+            manifests["data"],
+            plan.kind,
+            visual_head=head,
+            views=views or (1, 1),
+            sampling=info.sampling.changed(**sampling),
+            texts=texts,
         )
         document["parts"] = {"data": part}
     else:
         manifests = {name: plan.manifest(name, class_names=info.class_names) for name in plan.tests}
-        document |= preview_protocol(info, plan, manifests, visual_head=head, views=views, frames=frames, texts=texts)
+        document |= preview_protocol(info, plan, manifests, visual_head=head, views=views, texts=texts, **sampling)
     if json:
         print_json(document)
     else:

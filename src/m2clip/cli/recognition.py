@@ -9,8 +9,10 @@ import typer
 
 from m2clip.cli.options import (
     Checkpoint,
+    ClipSeconds,
     Compile,
     Device,
+    Fps,
     Frames,
     Json,
     LabelsFile,
@@ -18,12 +20,14 @@ from m2clip.cli.options import (
     Precision,
     PrecisionName,
     Strength,
+    StrideFrames,
     Templates,
     Texts,
     Top,
     Videos,
     Views,
     Weights,
+    sampling_options,
     split_labels,
     text_source,
     view_counts,
@@ -46,6 +50,9 @@ def classify(
     top: Top = 5,
     views: Views = "1x1",
     frames: Frames = None,
+    stride_frames: StrideFrames = None,
+    fps: Fps = None,
+    clip_seconds: ClipSeconds = None,
     strength: Strength = None,
     precision: Precision = PrecisionName.fp32,
     compiled: Compile = False,
@@ -61,7 +68,7 @@ def classify(
         checkpoint,
         weights=weights,
         views=views,
-        frames=frames,
+        sampling=sampling_options(frames, stride_frames, fps, clip_seconds),
         strength=strength,
         texts=source,
         device=device,
@@ -106,6 +113,9 @@ def timeline(
     weights: Weights = None,
     top: Top = 1,
     frames: Frames = None,
+    stride_frames: StrideFrames = None,
+    fps: Fps = None,
+    clip_seconds: ClipSeconds = None,
     strength: Strength = None,
     precision: Precision = PrecisionName.fp32,
     compiled: Compile = False,
@@ -121,7 +131,7 @@ def timeline(
         checkpoint,
         weights=weights,
         views="1x1",
-        frames=frames,
+        sampling=sampling_options(frames, stride_frames, fps, clip_seconds),
         strength=strength,
         texts=source,
         device=device,
@@ -149,6 +159,9 @@ def embed(
     weights: Weights = None,
     views: Views = "1x1",
     frames: Frames = None,
+    stride_frames: StrideFrames = None,
+    fps: Fps = None,
+    clip_seconds: ClipSeconds = None,
     strength: Strength = None,
     precision: Precision = PrecisionName.fp32,
     compiled: Compile = False,
@@ -162,7 +175,7 @@ def embed(
         checkpoint,
         weights=weights,
         views=views,
-        frames=frames,
+        sampling=sampling_options(frames, stride_frames, fps, clip_seconds),
         strength=strength,
         device=device,
         precision=precision,
@@ -185,7 +198,7 @@ def _recognizer(
     *,
     weights: str | None,
     views: str,
-    frames: int | None,
+    sampling: Mapping[str, Any],
     strength: float | None,
     device: str | None,
     precision: PrecisionName,
@@ -200,7 +213,7 @@ def _recognizer(
     recognizer = Recognizer(
         checkpoint,
         weights=weights,
-        frames=frames,
+        **sampling,
         views_temporal=temporal,
         views_spatial=spatial,
         device=device,
@@ -211,8 +224,8 @@ def _recognizer(
     if compiled:
         recognizer.compile(tell=say)
     info = recognizer.model.info
-    if info.trained and recognizer.frames != info.frames:
-        say(f"{recognizer.frames} frames a clip are used, the model was trained with {info.frames}")
+    for sentence in recognizer.sampling.departures(info.sampling) if info.trained else ():
+        say(sentence)
     return recognizer
 
 
@@ -224,9 +237,9 @@ def _described(recognizer: "Recognizer", checkpoint: str) -> dict[str, Any]:
         "checkpoint": checkpoint,
         "backbone": info.backbone,
         "trained": info.trained,
-        "frames": recognizer.frames,
+        **recognizer.sampling.document(),
         "trained_frames": info.frames if info.trained else None,
-        "stride_frames": info.stride_frames,
+        "trained_sampling": info.sampling.document() if info.trained else None,
         "strength": recognizer.model.strength,
         "precision": precision_of(recognizer.model),
         "views": {"temporal": recognizer.views_temporal, "spatial": recognizer.views_spatial},

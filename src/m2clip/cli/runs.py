@@ -12,8 +12,10 @@ from m2clip.cli.options import (
     BadFilePolicy,
     BatchSize,
     Classes,
+    ClipSeconds,
     Compile,
     Device,
+    Fps,
     Frames,
     Json,
     OnBadFile,
@@ -21,10 +23,12 @@ from m2clip.cli.options import (
     PrecisionName,
     Root,
     Strength,
+    StrideFrames,
     Templates,
     Texts,
     Weights,
     Workers,
+    sampling_options,
     text_source,
     view_counts,
 )
@@ -104,6 +108,9 @@ def evaluate(
         ),
     ] = None,
     frames: Frames = None,
+    stride_frames: StrideFrames = None,
+    fps: Fps = None,
+    clip_seconds: ClipSeconds = None,
     strength: Strength = None,
     precision: Precision = PrecisionName.fp32,
     compiled: Compile = False,
@@ -121,9 +128,10 @@ def evaluate(
     """Measure a model on labelled videos. Under torchrun or srun each process takes its share."""
     plan = find_protocol(protocol, data=data, classes=classes, root=root, choose=choose)
     view_pair = None if views is None else view_counts(views)
+    sampling = sampling_options(frames, stride_frames, fps, clip_seconds)
     source = text_source(templates, texts)
     if dry_run:
-        show_dry_run(checkpoint, plan, views=view_pair, frames=frames, strength=strength, texts=source, json=json)
+        show_dry_run(checkpoint, plan, views=view_pair, sampling=sampling, strength=strength, texts=source, json=json)
         return
     with _process_group(device) as (own_device, is_first):
         from m2clip.evaluate import Evaluation
@@ -144,7 +152,7 @@ def evaluate(
         result: Evaluation | ProtocolResult
         with progress_bar("evaluating") as progress:
             settings: dict[str, Any] = {
-                "frames": frames,
+                **sampling,
                 "texts": source,
                 "batch_size": batch_size,
                 "workers": workers,

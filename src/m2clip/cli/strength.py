@@ -9,14 +9,18 @@ from m2clip.cli.options import (
     BadFilePolicy,
     BatchSize,
     Classes,
+    ClipSeconds,
     Device,
+    Fps,
     Frames,
     Json,
     OnBadFile,
     Root,
+    StrideFrames,
     Views,
     Weights,
     Workers,
+    sampling_options,
     view_counts,
 )
 from m2clip.cli.output import print_json, progress_bar, say, show
@@ -40,6 +44,9 @@ def tune_strength(
     strengths: Annotated[str | None, typer.Option("--strengths", help="Default: 0,0.1,0.2 and so on to 1.")] = None,
     views: Views = "1x1",
     frames: Frames = None,
+    stride_frames: StrideFrames = None,
+    fps: Fps = None,
+    clip_seconds: ClipSeconds = None,
     batch_size: BatchSize = 8,
     workers: Workers = 0,
     on_bad_file: BadFilePolicy = OnBadFile.skip,
@@ -57,6 +64,7 @@ def tune_strength(
     """
     wanted = _numbers(strengths)
     temporal, spatial = view_counts(views)
+    sampling = sampling_options(frames, stride_frames, fps, clip_seconds)
     for name, value in (("--novel-classes", novel_classes), ("--novel-root", novel_root)):
         if value is not None and novel is None:
             raise typer.BadParameter("it speaks of --novel, which is not given", param_hint=name)
@@ -80,7 +88,7 @@ def tune_strength(
             strengths=STRENGTHS if wanted is None else wanted,
             views_temporal=temporal,
             views_spatial=spatial,
-            frames=frames,
+            **sampling,
             batch_size=batch_size,
             workers=workers,
             on_bad_file=on_bad_file.value,

@@ -37,6 +37,10 @@ class DataConfig(Settings):
     """Frames in a clip."""
     stride_frames: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Gap between a clip's frames, in frames of the video; 0: uniform segments over the whole video."""
+    fps: Annotated[float, Field(ge=1e-6, le=1e6)] | None = None
+    """Frames that a clip takes of each second, whatever the rates of the videos; it spans (frames - 1) / fps seconds."""
+    clip_seconds: Annotated[float, Field(ge=1e-6, le=1e6)] | None = None
+    """Seconds from a clip's first frame to its last, whatever the rates of the videos; the others lie evenly between."""
     recipe: Literal["kinetics", "something"] = "kinetics"
     """Training augmentation: scale and crop (kinetics), or random resized crop with RandAugment (something)."""
     flip: bool | None = None
@@ -55,9 +59,24 @@ class DataConfig(Settings):
     cached as they are, so that the cache changes no clip."""
 
     @property
+    def sampling(self) -> dict[str, Any]:
+        """The settings of a clip's frames, as keywords."""
+        return {name: getattr(self, name) for name in ("frames", "stride_frames", "fps", "clip_seconds")}
+
+    @property
     def flips(self) -> bool:
         """Whether training clips are mirrored, after the recipe's default."""
         return self.recipe == "kinetics" if self.flip is None else self.flip
+
+    @model_validator(mode="after")
+    def _one_way_to_sample(self) -> Self:
+        ways = {name: value for name, value in self.sampling.items() if name != "frames" and value}
+        both = " and ".join(f"{name} is {value:g}" for name, value in ways.items())
+        need(
+            len(ways) < 2,
+            f"{both}, but only one of stride_frames, fps and clip_seconds may be set; leave out the rest",
+        )
+        return self
 
     @model_validator(mode="after")
     def _cache_is_there(self) -> Self:

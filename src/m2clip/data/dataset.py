@@ -16,8 +16,9 @@ from torch.utils.data import Dataset
 
 from m2clip.data.frame_cache import FrameCache
 from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.parts import Part, part_between
 from m2clip.data.places import Place
-from m2clip.data.sampling import frames_between, test_indices, train_indices
+from m2clip.data.sampling import ClipSampling
 from m2clip.data.transforms import PixelStatistics, TrainTransform, shrunk, test_pixels
 from m2clip.data.video import Video
 from m2clip.errors import ConfigError, VideoError
@@ -93,8 +94,8 @@ class VideoDataset(Dataset[Item | BadFile]):
     """The samples of a manifest as clips.
 
     `train`: one random clip a sample, augmented by `recipe` and, with `flip`, mirrored at random. Otherwise
-    `views_temporal` x `views_spatial` fixed views. `size` in pixels, `stride_frames` in frames of the video (0: uniform
-    segments), `mean` and `std` in 0..1. With a `cache`, frames are decoded once and taken from there afterwards.
+    `views_temporal` x `views_spatial` fixed views. `frames` to `clip_seconds` are those of `ClipSampling`. `size` in pixels,
+    `mean` and `std` in 0..1. With a `cache`, frames are decoded once and taken from there afterwards.
     """
 
     def __init__(
@@ -103,6 +104,8 @@ class VideoDataset(Dataset[Item | BadFile]):
         *,
         frames: int,
         stride_frames: int = 0,
+        fps: float | None = None,
+        clip_seconds: float | None = None,
         size: int,
         mean: Sequence[float],
         std: Sequence[float],
@@ -115,8 +118,7 @@ class VideoDataset(Dataset[Item | BadFile]):
         cache: FrameCache | None = None,
     ) -> None:
         self.manifest = manifest
-        self.frames = frames
-        self.stride_frames = stride_frames
+        self.sampling = ClipSampling(frames, stride_frames, fps, clip_seconds)
         self.size = size
         self.statistics = PixelStatistics(tuple(mean), tuple(std))
         self.views_temporal, self.views_spatial = (1, 1) if train else (views_temporal, views_spatial)
@@ -138,7 +140,7 @@ class VideoDataset(Dataset[Item | BadFile]):
     @property
     def clip_shape(self) -> tuple[int, ...]:
         """Shape of an item's clip, (V, T, 3, H, W)."""
-        return (self.views_temporal * self.views_spatial, self.frames, 3, self.size, self.size)
+        return (self.views_temporal * self.views_spatial, self.sampling.frames, 3, self.size, self.size)
 
     def __len__(self) -> int:
         return len(self.manifest.samples)
@@ -146,50 +148,46 @@ class VideoDataset(Dataset[Item | BadFile]):
     def __getitem__(self, index: int) -> Item | BadFile:
         sample = self.manifest.samples[index]
         try:
-            with self._opened(sample) as (video, start, end):
-                pixels = (
-                    self._training_clip(video, start, end, index) if self._augment else self._views(video, start, end)
-                )
+            with self._opened(sample) as (video, part):
+                pixels = self._training_clip(video, part, index) if self._augment else self._views(video, part)
         except VideoError as error:
             return BadFile(sample.path, sample.where, str(error), index)
         return Item(pixels, sample.label, index, self.statistics)
 
     @contextmanager
-    def _opened(self, sample: Sample) -> Iterator[tuple[Video, int, int]]:
-        """The sample's video, with the first frame of its part and the one past the last."""
+    def _opened(self, sample: Sample) -> Iterator[tuple[Video, Part]]:
+        """The sample's video, and its part of it."""
         frames = self._cache.frames(sample) if self._cache else None
         if frames is None:
             with Video(sample.path) as video:
-                start, end = _frame_range(video, sample)
-                frames = self._cache.keep(sample, start, end) if self._cache else None
+                part = part_of(video, sample)
+                frames = self._cache.keep(sample, part) if self._cache else None
                 if frames is None:
-                    yield video, start, end
+                    yield video, part
                     return
-        with Video(frames) as video:
-            yield video, 0, len(frames)
+        with Video(frames.pixels) as video:
+            yield video, frames.part
 
-    def _training_clip(self, video: Video, start: int, end: int, index: int) -> Tensor:
+    def _training_clip(self, video: Video, part: Part, index: int) -> Tensor:
         assert self._augment is not None
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        chosen = start + train_indices(end - start, frames=self.frames, stride_frames=self.stride_frames, rng=rng)
+        chosen = part.train_indices(self.sampling, rng)
         info = video.info
         drawn = self._augment.draw(info.height, info.width, seed=int(rng.integers(2**63)))
         return drawn.finish(video.frames(chosen, each=drawn.cut))[None]
 
-    def _views(self, video: Video, start: int, end: int) -> Tensor:
-        chosen = start + test_indices(
-            end - start, frames=self.frames, stride_frames=self.stride_frames, views=self.views_temporal
-        )  # [V, T]
+    def _views(self, video: Video, part: Part) -> Tensor:
+        chosen = part.test_indices(self.sampling, self.views_temporal)  # [V, T]
         # Decoded together: a frame that views share is decoded and resized once, and no two of full size are held at a time.
         frames = video.frames(chosen.flatten(), each=partial(shrunk, size=self.size))
         return test_pixels(frames, size=self.size, crops=self.views_spatial, clips=self.views_temporal)
 
 
-def _frame_range(video: Video, sample: Sample) -> tuple[int, int]:
-    """First frame and the one past the last of a sample's part of its video."""
+def part_of(video: Video, sample: Sample) -> Part:
+    """The sample's part of its video."""
+    info = video.info
+    times = {"start_seconds": sample.start_seconds, "end_seconds": sample.end_seconds}
     try:
-        return frames_between(
-            video.info.pts_seconds, start_seconds=sample.start_seconds, end_seconds=sample.end_seconds
-        )
+        return part_between(info.pts_seconds, info.duration_seconds, **times)
     except ConfigError as error:  # the times are one sample's fault, not the whole run's
         raise VideoError(f"{video.name}: {error}") from None

@@ -1,8 +1,8 @@
 """A folder of decoded frames, for training that sees the same videos in many epochs on a machine with few cores.
 
-Each file holds all frames of one sample, uint8 [N, H, W, 3], in NumPy's format. It is mapped into memory, so only the frames that a
-clip takes are read, and processes share them. Frames are kept at their own size, so that a clip from the cache is a clip from the
-video to the last bit; only with `short_side` are larger ones shrunk.
+Each file holds all frames of one sample, uint8 [N, H, W, 3], in NumPy's format, and behind them their times. It is mapped
+into memory, so only the frames that a clip takes are read, and processes share them. Frames are kept at their own size, so
+that a clip from the cache is a clip from the video to the last bit; only with `short_side` are larger ones shrunk.
 """
 
 import contextlib
@@ -13,22 +13,33 @@ import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 import torch
 
 from m2clip.data.manifest import Sample
+from m2clip.data.parts import Part
 from m2clip.data.transforms import shrunk
 from m2clip.data.video import Video
 from m2clip.errors import ConfigError
 
-_FORMAT = 1  # to be raised when the same settings give other frames than before
+_FORMAT = 2  # to be raised when the same settings give other frames than before
 _FRAMES_AT_A_TIME = 16  # held in memory while a file is written
 _SCAN_SECONDS = 10.0  # how old a look at the folder's size may be
 _DRAFT = ".draft"
 _DRAFT_SECONDS = 24 * 3600.0  # after which a draft belongs to nobody who lives
 _log = logging.getLogger("m2clip")
+
+
+class CachedFrames(NamedTuple):
+    """The frames of a sample, without the rest of its video."""
+
+    pixels: np.ndarray
+    """uint8 [N, H, W, 3], read from the disk as they are used."""
+    part: Part
+    """Their times in the video; frames count from 0 here."""
 
 
 class FrameCache:
@@ -52,15 +63,19 @@ class FrameCache:
         self._told = torch.zeros((), dtype=torch.int64).share_memory_()  # shared, so that not every worker says it
         self._used, self._scanned = 0, -_SCAN_SECONDS
 
-    def frames(self, sample: Sample) -> np.ndarray | None:
-        """The frames of a sample, read from the disk as they are used; None where they are not kept."""
+    def frames(self, sample: Sample) -> CachedFrames | None:
+        """The frames of a sample; None where they are not kept."""
         path = self._path(sample)
         if path is None:
             return None
         try:
             frames = np.load(path, mmap_mode="r", allow_pickle=False)
-            if frames.dtype != np.uint8 or frames.ndim != 4 or frames.offset + frames.nbytes != path.stat().st_size:
+            times = np.fromfile(path, np.float64, offset=frames.offset + frames.nbytes)
+            size = frames.offset + frames.nbytes + times.nbytes
+            if frames.dtype != np.uint8 or frames.ndim != 4 or size != path.stat().st_size:
                 raise ValueError("it holds something else")
+            if len(times) != len(frames) + 1:
+                raise ValueError("its times are cut off")
         except FileNotFoundError:
             return None
         except (OSError, ValueError, EOFError) as error:
@@ -68,10 +83,10 @@ class FrameCache:
             with contextlib.suppress(OSError):
                 path.unlink()
             return None
-        return frames
+        return CachedFrames(frames, Part(0, times[:-1], float(times[-1])))
 
-    def keep(self, sample: Sample, start: int, end: int) -> np.ndarray | None:
-        """Keep the frames `start` to `end` - 1 of a video as those of a sample, and give them back as `frames` does.
+    def keep(self, sample: Sample, part: Part) -> CachedFrames | None:
+        """Keep the frames of a part of a video as those of a sample, and give them back as `frames` does.
 
         None where they are not kept: they do not fit, cannot be written, or the video turns out to be damaged.
         """
@@ -79,17 +94,17 @@ class FrameCache:
         if path is None:
             return None
         with Video(sample.path) as video:
-            kept = self._write(path, video, start, end)
+            kept = self._write(path, video, part)
         return self.frames(sample) if kept else None
 
-    def _write(self, path: Path, video: Video, start: int, end: int) -> bool:
+    def _write(self, path: Path, video: Video, part: Part) -> bool:
         info = video.info
         each = None
         height, width = info.height, info.width
         if self._short_side is not None and min(height, width) > self._short_side:
             each = partial(shrunk, size=self._short_side)
             height, width = each(np.zeros((1, height, width, 3), np.uint8)).shape[1:3]
-        shape = (end - start, height, width, 3)
+        shape = (part.stop - part.first, height, width, 3)
         size = int(np.prod(shape))
         if self._bytes_used() + size > self._most_bytes:
             self._tell(
@@ -102,10 +117,12 @@ class FrameCache:
                 with os.fdopen(descriptor, "wb") as file:
                     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                     np.lib.format.write_array_header_1_0(file, header)
-                    for first in range(start, end, _FRAMES_AT_A_TIME):
-                        file.write(video.frames(range(first, min(first + _FRAMES_AT_A_TIME, end)), each=each).data)
+                    for first in range(part.first, part.stop, _FRAMES_AT_A_TIME):
+                        some = range(first, min(first + _FRAMES_AT_A_TIME, part.stop))
+                        file.write(video.frames(some, each=each).data)
                         if video.info.frame_count != info.frame_count:  # damage that only showed now: counted anew
                             return False
+                    file.write(np.append(part.pts_seconds, part.end_seconds).data)
                     file.flush()
                     os.fsync(file.fileno())  # or a power cut could leave a whole file of zeros
                 os.replace(draft, path)

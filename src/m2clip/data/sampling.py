@@ -1,19 +1,147 @@
-"""Which frames a clip takes: frame count -> frame indices, picture size -> crop corners. Pure functions; no video, no torch.
+"""Which frames a clip takes, and where its pictures are cropped. Pure functions; no video, no torch.
 
-Two ways to sample in time (SPEC.md, "Recipes"):
+Ways to sample in time (SPEC.md, "Recipes"), of which a `ClipSampling` names one:
 
-- *uniform* (`stride_frames=0`): the video is cut into `frames` equal segments and each gives one frame;
-- *dense* (`stride_frames>0`): a window of (frames - 1) * stride + 1 neighbouring frames gives every stride-th one.
+- *uniform* (the default): the video is cut into `frames` segments of equally many frames and each gives one frame;
+- *dense* (`stride_frames`): a window of (frames - 1) * stride + 1 neighbouring frames gives every stride-th one;
+- *timed* (`fps` or `clip_seconds`): the frames that a player shows at moments that lie equally far apart, whatever the rate
+  of the video is and however it varies.
 
 One padding rule everywhere: a video that is too short is continued by repeating its last frame. So every function
 gives `frames` valid indices for every frame count from 1 on, in increasing order (with repeats where frames are few).
 """
 
-from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from m2clip.errors import ConfigError
+
+SETTINGS = ("frames", "stride_frames", "fps", "clip_seconds")
+"""The names under which settings, records and reports hold a ClipSampling."""
+
+
+@dataclass(frozen=True)
+class ClipSampling:
+    """How the T frames of a clip are chosen. At most one of the last three is set; with none, segments are uniform."""
+
+    frames: int = 8
+    """T."""
+    stride_frames: int = 0
+    """Gap between neighbouring frames of the clip, in frames of the video; 0: not dense."""
+    fps: float | None = None
+    """Frames that the clip takes of each second: it spans (T - 1) / fps seconds."""
+    clip_seconds: float | None = None
+    """Seconds from the clip's first frame to its last, whatever T is (with T = 1 there is nothing to span)."""
+
+    def __post_init__(self) -> None:
+        if self.frames < 1:
+            raise ConfigError(f"frames must be 1 or more, not {self.frames}")
+        if self.stride_frames < 0:
+            raise ConfigError(f"stride_frames must be 0 (uniform segments) or more, not {self.stride_frames}")
+        for name in ("fps", "clip_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 1e-6 <= value <= 1e6:
+                raise ConfigError(f"{name} must be a number from 0.000001 to 1000000, not {value:g}")
+        chosen = self._chosen()
+        if len(chosen) > 1:
+            both = " and ".join(f"{name} is {value:g}" for name, value in chosen.items())
+            raise ConfigError(
+                f"{both}, but only one of stride_frames, fps and clip_seconds may be set; leave out the rest"
+            )
+
+    @property
+    def way(self) -> str:
+        """How frames are taken, without their number, as in "at 4 a second"."""
+        if self.stride_frames:
+            return f"at a stride of {self.stride_frames}"
+        if self.fps is not None:
+            return f"at {self.fps:g} a second"
+        return "in uniform segments" if self.clip_seconds is None else f"over {self.clip_seconds:g} seconds"
+
+    @property
+    def gap_seconds(self) -> float | None:
+        """Seconds from a frame of the clip to the next; None where frames are counted."""
+        if self.fps is not None:
+            return 1 / self.fps
+        return None if self.clip_seconds is None else self.clip_seconds / max(self.frames - 1, 1)
+
+    def document(self) -> dict[str, Any]:
+        """The four settings, for a report."""
+        return {name: getattr(self, name) for name in SETTINGS}
+
+    def changed(
+        self,
+        *,
+        frames: int | None = None,
+        stride_frames: int | None = None,
+        fps: float | None = None,
+        clip_seconds: float | None = None,
+    ) -> "ClipSampling":
+        """The same with what is given. One of the last three takes the place of all three, so stride_frames=0 is uniform."""
+        number = self.frames if frames is None else frames
+        if stride_frames is None and fps is None and clip_seconds is None:
+            return replace(self, frames=number)
+        return ClipSampling(number, stride_frames or 0, fps, clip_seconds)
+
+    def departures(self, trained: "ClipSampling") -> list[str]:
+        """What is not as a model was trained, a sentence each."""
+        told = []
+        if self.frames != trained.frames:
+            told.append(f"{self.frames} frames a clip are used, the model was trained with {trained.frames}")
+        if self.way != trained.way:
+            told.append(f"frames are taken {self.way}, in training they were taken {trained.way}")
+        return told
+
+    def test_indices(self, pts_seconds: np.ndarray, views: int = 1, *, end_seconds: float | None = None) -> np.ndarray:
+        """The indices of each temporal view at test time, int64 [V, T].
+
+        `pts_seconds`, float64 [n], says from when on each frame is shown; it must not decrease. `end_seconds`: until when the last
+        is; None: as long as the others on average. Timed: V windows spread evenly from the first moment that a window can start at
+        to the last; one view takes the middle. Counted: see the function `test_indices`.
+        """
+        if self.gap_seconds is None:
+            return test_indices(len(pts_seconds), frames=self.frames, stride_frames=self.stride_frames, views=views)
+        if views < 1:
+            raise ConfigError(f"views must be 1 or more, not {views}")
+        slack, tolerance = self._room(pts_seconds, end_seconds)
+        starts = slack * (np.arange(views) / (views - 1) if views > 1 else np.array([0.5]))
+        # A hair earlier: a window that started at the very last moment would end where the last frame does, and show nothing.
+        return self._shown(pts_seconds, np.maximum(starts - 2.5 * tolerance, 0)[:, None], tolerance)
+
+    def train_indices(
+        self, pts_seconds: np.ndarray, rng: np.random.Generator, *, end_seconds: float | None = None
+    ) -> np.ndarray:
+        """The indices of one training clip, int64 [T]: timed, a window that starts at a random moment; counted, see `train_indices`."""
+        if self.gap_seconds is None:
+            return train_indices(len(pts_seconds), frames=self.frames, stride_frames=self.stride_frames, rng=rng)
+        slack, tolerance = self._room(pts_seconds, end_seconds)
+        return self._shown(pts_seconds, rng.uniform(0, slack), tolerance)
+
+    def _chosen(self) -> dict[str, float]:
+        return {name: value for name, value in self.document().items() if name != "frames" and value}
+
+    def _room(self, pts_seconds: np.ndarray, end_seconds: float | None) -> tuple[float, float]:
+        """How far a window can move, and how much earlier than its time a frame counts as shown; in seconds."""
+        count = len(pts_seconds)
+        _check(count, self.frames, 0)
+        if not np.isfinite(pts_seconds).all() or (np.diff(pts_seconds) < 0).any():
+            raise ConfigError(
+                "times of frames must be numbers that do not decrease; sample such a video by stride_frames"
+            )
+        shown = float(pts_seconds[-1] - pts_seconds[0])
+        mean_gap = shown / (count - 1) if count > 1 else 0.0
+        end = pts_seconds[-1] + mean_gap if end_seconds is None else max(end_seconds, float(pts_seconds[-1]))
+        assert self.gap_seconds is not None
+        span = (self.frames - 1) * self.gap_seconds
+        return max(float(end - pts_seconds[0]) - span, 0.0), min(_ROUNDED_SECONDS, mean_gap / 4)
+
+    def _shown(self, pts_seconds: np.ndarray, start: np.ndarray | float, tolerance: float) -> np.ndarray:
+        """The frames on the screen from `start` (after the first frame) on, int64 [..., T]."""
+        assert self.gap_seconds is not None
+        wanted = pts_seconds[0] + start + np.arange(self.frames) * self.gap_seconds + tolerance
+        return np.maximum(np.searchsorted(pts_seconds, wanted, side="right") - 1, 0).astype(np.int64)
 
 
 def test_indices(frame_count: int, *, frames: int, stride_frames: int = 0, views: int = 1) -> np.ndarray:  # noqa: PT028
@@ -50,51 +178,6 @@ def train_indices(frame_count: int, *, frames: int, stride_frames: int = 0, rng:
     return _window(int(rng.integers(0, slack + 1)), frame_count, frames, stride_frames)
 
 
-def frames_between(
-    pts_seconds: np.ndarray, *, start_seconds: float | None, end_seconds: float | None
-) -> tuple[int, int]:
-    """The frames (first, stop) that are on the screen at some moment from start to end; None means the video's own start or end.
-
-    To sample inside them: `first + test_indices(stop - first, ...)`. ConfigError where the part is empty or begins after the video's end.
-    """
-    count = len(pts_seconds)
-    start = 0.0 if start_seconds is None else start_seconds
-    gap = pts_seconds[-1] / (count - 1) if count > 1 else np.inf
-    if start < 0 or start > pts_seconds[-1] + gap or (end_seconds is not None and end_seconds <= start):
-        ending = "its end" if end_seconds is None else f"{end_seconds:g} s"
-        raise ConfigError(
-            f"the part from {start:g} s to {ending} is not in the video, whose last frame is at "
-            f"{pts_seconds[-1]:.2f} s; mend the times"
-        )
-    first = max(int(np.searchsorted(pts_seconds, start + _SAME_TIME_SECONDS, side="right")) - 1, 0)
-    if end_seconds is None:
-        return first, count
-    return first, max(int(np.searchsorted(pts_seconds, end_seconds - _SAME_TIME_SECONDS, side="left")), first + 1)
-
-
-def window_spans(duration_seconds: float, window_seconds: float, step_seconds: float) -> Iterator[tuple[float, float]]:
-    """Starts and ends of the windows of a video.
-
-    Example: 5 s in windows of 2 s every 1.5 s gives 0-2, 1.5-3.5 and 3-5.
-    """
-    index = 0
-    while True:
-        start = index * step_seconds
-        yield start, min(start + window_seconds, duration_seconds)
-        index += 1
-        # The rest of the video is covered, or (steps longer than windows) no window starts in it. Durations are sums of
-        # frame times: without the tolerance one that is a hair too long would bring one more window.
-        covered = max(start + window_seconds, index * step_seconds if step_seconds > window_seconds else 0.0)
-        if covered >= duration_seconds - _SAME_TIME_SECONDS:
-            return
-
-
-def shown_frames(pts_seconds: np.ndarray, start_seconds: float, end_seconds: float) -> tuple[int, int]:
-    """First frame and one past the last on screen from start to end; the last picture stays there until the video's end."""
-    start = min(start_seconds, float(pts_seconds[-1]))
-    return frames_between(pts_seconds, start_seconds=start, end_seconds=end_seconds)
-
-
 def spatial_corners(height: int, width: int, *, size: int, crops: int) -> list[tuple[int, int]]:
     """(top, left) of square crops spread evenly along the longer side, from one end to the other; one crop is the middle one."""
     if min(height, width) < size:
@@ -109,7 +192,7 @@ def spatial_corners(height: int, width: int, *, size: int, crops: int) -> list[t
     return [(down * k // (crops - 1), right // 2) for k in range(crops)]
 
 
-_SAME_TIME_SECONDS = 1e-6  # 0.04 in a list and 0.040000000000000036 from a time base are one time
+_ROUNDED_SECONDS = 1e-3  # Matroska, WebM and FLV round times to milliseconds: a distance may be wrong by one
 
 
 def _check(frame_count: int, frames: int, stride_frames: int) -> None:

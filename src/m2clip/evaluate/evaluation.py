@@ -22,6 +22,7 @@ from m2clip.data.dataset import BadFile, VideoDataset
 from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest, Sample, Samples
 from m2clip.data.places import is_absent
+from m2clip.data.sampling import SETTINGS, ClipSampling
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.evaluate.masked_words import MaskedWordTest
 from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
@@ -57,16 +58,16 @@ class Evaluation:
         table = accuracy_table(self.metrics)
         rows = [list(map(str, row)) for row in (table.header, *table.rows)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        trained = (
-            "" if used["trained_frames"] in (None, used["frames"]) else f" (trained with {used['trained_frames']})"
-        )
+        sampling = ClipSampling(**{name: used[name] for name in SETTINGS})
+        told = used["trained_sampling"] and sampling.departures(ClipSampling(**used["trained_sampling"]))
         weakened = "" if used["strength"] == 1 else f", adapter strength {used['strength']:g}"
         rounded = "" if used["precision"] == "fp32" else f", {used['precision']}"
         return "\n".join(
             [
-                f"{used['name']}, {used['classes']} classes, {used['frames']} frames{trained}{weakened}{rounded}, "
+                f"{used['name']}, {used['classes']} classes, {sampling.frames} frames {sampling.way}{weakened}{rounded}, "
                 f"{views['temporal']}x{views['spatial']} views: {data['scored']} of {data['listed']} videos scored, "
                 f"{data['missing']} missing, {data['bad']} bad",
+                *(told or ()),
                 *(
                     "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
                     for row in rows
@@ -103,6 +104,8 @@ def evaluate(
     views_spatial: int = 1,
     frames: int | None = None,
     stride_frames: int | None = None,
+    fps: float | None = None,
+    clip_seconds: float | None = None,
     precision: Precision = "fp32",
     batch_size: int = 8,
     workers: int = 0,
@@ -118,9 +121,10 @@ def evaluate(
     `supervised` needs the checkpoint's classes, in any order, and uses its texts; the visual head is read where it was
     trained. `zero-shot` takes the manifest's own classes and reads the text head only. `texts`, a source of them, or one or
     more for each class of the manifest, take the place of the checkpoint's texts, or of the class names in its templates.
-    `frames` and `stride_frames` None: as trained. `precision`: bf16 works on a rounded copy of the model; auto does where the
-    hardware has it. `batch_size`: videos at a time in each process. `per_view` adds the probabilities of each view to the
-    document. `masked_words`: in the supervised protocol, a trained masked-word head is measured, too (`MaskedWordTest`).
+    `frames`, `stride_frames`, `fps` and `clip_seconds` change which frames a clip takes (`ClipSampling.changed`); without them
+    they are as in training. `precision`: bf16 works on a rounded copy of the model; auto does where the hardware has it.
+    `batch_size`: videos at a time in each process. `per_view` adds the probabilities of each view to the document.
+    `masked_words`: in the supervised protocol, a trained masked-word head is measured, too (`MaskedWordTest`).
     `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress` (videos done, all videos of this
     process). In a torch.distributed group each process scores its share and every process returns the whole result.
 
@@ -136,8 +140,7 @@ def evaluate(
         manifest,
         views_temporal=views_temporal,
         views_spatial=views_spatial,
-        frames=frames,
-        stride_frames=stride_frames,
+        sampling=info.sampling.changed(frames=frames, stride_frames=stride_frames, fps=fps, clip_seconds=clip_seconds),
     )
     words = _word_test(model, manifest) if masked_words and protocol == "supervised" else None
     run = ScoringPass(
@@ -162,9 +165,9 @@ def evaluate(
         "name": protocol,
         "data": data_document(manifest, run.bad),
         "views": {"temporal": views_temporal, "spatial": views_spatial, "fusion": "mean of probabilities"},
-        "frames": dataset.frames,
+        **dataset.sampling.document(),
         "trained_frames": info.frames if info.trained else None,
-        "stride_frames": dataset.stride_frames,
+        "trained_sampling": info.sampling.document() if info.trained else None,
         "image_size": info.image_size,
         "mean": list(info.sizes.mean),
         "std": list(info.sizes.std),
@@ -204,14 +207,12 @@ def evaluation_dataset(
     *,
     views_temporal: int,
     views_spatial: int,
-    frames: int | None = None,
-    stride_frames: int | None = None,
+    sampling: ClipSampling,
 ) -> VideoDataset:
-    """The videos as a model with this record sees them in a test; `frames` and `stride_frames` None: as trained."""
+    """The videos as a model with this record sees them in a test."""
     return VideoDataset(
         manifest,
-        frames=info.frames if frames is None else frames,
-        stride_frames=info.stride_frames if stride_frames is None else stride_frames,
+        **sampling.document(),
         size=info.image_size,
         mean=info.sizes.mean,
         std=info.sizes.std,

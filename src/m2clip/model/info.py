@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from m2clip.config import BackboneConfig, Method
 from m2clip.config.file import need
+from m2clip.data.sampling import ClipSampling
 from m2clip.errors import ConfigError
 
 Width = Annotated[int, Field(ge=0, le=2**16)]
@@ -75,7 +76,11 @@ class ModelInfo(_Record):
     frames: Annotated[int, Field(ge=1, le=1024)] = 8
     """Frames of a training clip. Any number can be encoded; this one is the default."""
     stride_frames: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Gap between a clip's frames, in frames of the video; 0: uniform segments over the whole video."""
+    """Gap between a clip's frames, in frames of the video; 0: not dense."""
+    fps: Annotated[float, Field(ge=1e-6, le=1e6)] | None = None
+    """Frames that a clip takes of each second."""
+    clip_seconds: Annotated[float, Field(ge=1e-6, le=1e6)] | None = None
+    """Seconds from a clip's first frame to its last; none of the three set: uniform segments over the whole video."""
     template: str = "A video of {}"
     """The sentence that class names are put into."""
     more_templates: tuple[str, ...] = ()
@@ -97,6 +102,10 @@ class ModelInfo(_Record):
         need(self.rival.prompt_tokens > 0 or self.method != "text-prompts", "the rival's prompt_tokens is 0")
         need(self.rival.prompt_tokens + 3 <= sizes.context_length, "the learned prompt leaves no room for a class name")
         need(self.image_size % sizes.patch_size == 0, "image_size is no multiple of the patch size")
+        try:
+            _ = self.sampling
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         for name, blocks, count in (
             ("pre_mlp", layout.pre_mlp, sizes.vision_layers),
             ("pre_attention", layout.pre_attention, sizes.vision_layers),
@@ -117,6 +126,11 @@ class ModelInfo(_Record):
             return cls(**values)
         except ValidationError as error:
             raise ConfigError(f"{where}: {first_fault(error)}; mend it and call again") from None
+
+    @property
+    def sampling(self) -> ClipSampling:
+        """Which frames its training clips took."""
+        return ClipSampling(self.frames, self.stride_frames, self.fps, self.clip_seconds)
 
     @property
     def further_texts(self) -> tuple[tuple[str, ...], ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest
+from m2clip.data.sampling import SETTINGS, ClipSampling
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.model.info import ModelInfo
 from m2clip.protocol.file import Kind
@@ -23,9 +24,15 @@ def preview_protocol(
     visual_head: bool,
     views: tuple[int, int] | None = None,
     frames: int | None = None,
+    stride_frames: int | None = None,
+    fps: float | None = None,
+    clip_seconds: float | None = None,
     texts: TextSource | None = None,
 ) -> dict[str, Any]:
     """The document of a dry run of these parts; the settings are those of `run_protocol`. Raises ConfigError where classes do not fit."""
+    sampling = info.sampling.changed(
+        frames=frames or protocol.written.frames, stride_frames=stride_frames, fps=fps, clip_seconds=clip_seconds
+    )
     return {
         "name": protocol.name,
         "title": protocol.title,
@@ -40,7 +47,7 @@ def preview_protocol(
                 protocol.tests[name].kind,
                 visual_head=visual_head,
                 views=views or protocol.views,
-                frames=frames or protocol.written.frames,
+                sampling=sampling,
                 texts=texts or protocol.texts,
             )
             for name, manifest in manifests.items()
@@ -55,10 +62,10 @@ def preview_part(
     *,
     visual_head: bool,
     views: tuple[int, int],
-    frames: int | None = None,
+    sampling: ClipSampling | None = None,
     texts: TextSource | None = None,
 ) -> dict[str, Any]:
-    """What evaluating these videos would do. `clips` counts the views of all videos that are there."""
+    """What evaluating these videos would do; `sampling` None: as trained. `clips` counts the views of all videos that are there."""
     classes = evaluated_classes(info, manifest, kind, visual_head=visual_head, texts=texts)
     missing = manifest.missing()
     found = len(manifest.samples) - len(missing)
@@ -79,8 +86,7 @@ def preview_part(
         "texts": [list(of_class) for of_class in classes.texts],
         "readings": list(classes.readings),
         "views": {"temporal": views[0], "spatial": views[1]},
-        "frames": info.frames if frames is None else frames,
-        "stride_frames": info.stride_frames,
+        **(sampling or info.sampling).document(),
         "clips": found * views[0] * views[1],
     }
 
@@ -90,9 +96,10 @@ def preview_lines(document: Mapping[str, Any]) -> list[str]:
     lines = [document["title"]] if document.get("title") else []
     for name, part in document["parts"].items():
         videos, views = part["videos"], part["views"]
+        sampling = ClipSampling(**{setting: part[setting] for setting in SETTINGS})
         lines += [
             "",
-            f"{name}: {part['kind']}, {part['classes']} classes, {part['frames']} frames, "
+            f"{name}: {part['kind']}, {part['classes']} classes, {sampling.frames} frames {sampling.way}, "
             f"{views['temporal']}x{views['spatial']} views, readings {', '.join(part['readings'])}",
             f"  list      {part['list']}",
             f"  videos    {videos['listed']} listed, {videos['found']} found, {videos['missing']} missing; "

@@ -62,8 +62,7 @@ def untrained(config: RunConfig) -> VideoCLIP:
         **config.model.model_dump(),
         class_names=() if training is None else training.class_names,
         further_texts=() if training is None else training.further_texts,
-        frames=config.data.frames,
-        stride_frames=config.data.stride_frames,
+        **config.data.sampling,
     )
 
 

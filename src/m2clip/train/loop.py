@@ -88,8 +88,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
         )
     dataset = VideoDataset(
         training,
-        frames=config.data.frames,
-        stride_frames=config.data.stride_frames,
+        **config.data.sampling,
         size=model.info.image_size,
         mean=model.info.sizes.mean,
         std=model.info.sizes.std,

@@ -146,8 +146,7 @@ def build_model(config: RunConfig, training: Manifest) -> VideoCLIP:
         **config.model.model_dump(),
         class_names=training.class_names,
         further_texts=training.further_texts,
-        frames=config.data.frames,
-        stride_frames=config.data.stride_frames,
+        **config.data.sampling,
         visual_head=config.loss_weights["visual"] > 0,
         masked_words=config.loss_weights["mlm"] > 0,
     )
