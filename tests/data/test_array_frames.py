@@ -106,6 +106,7 @@ REFUSED: list[tuple[object, str]] = [
     (zeros(4, 6), "pass the frames of one video"),
     (np.uint8(3), "pass the frames of one video"),
     (zeros(9), "or the bytes of a video file as bytes(x)"),
+    (tensor(9), "or the bytes of a video file as bytes(x.numpy())"),
     (zeros(0, 4, 6, 3), "it holds no pixel"),
     (zeros(2, 0, 6, 3), "it holds no pixel"),
     (tensor(0, 3, 4, 6), "it holds no pixel"),

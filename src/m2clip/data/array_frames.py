@@ -111,7 +111,7 @@ def _remedy(array: np.ndarray, *, tensor: bool) -> str:
     if 0 in shape:
         return "it holds no pixel"
     if array.ndim == 1:
-        return "pass frames [T, H, W, 3], or the bytes of a video file as bytes(x)"
+        return f"pass frames [T, H, W, 3], or the bytes of a video file as bytes({'x.numpy()' if tensor else 'x'})"
     if array.dtype != np.uint8:
         scaled = " (x * 255).round() first if they run from 0 to 1," if array.dtype.kind == "f" else ""
         return f"pixels must be of type uint8, 0 to 255;{scaled} then {'x.byte()' if tensor else 'x.astype(np.uint8)'}"

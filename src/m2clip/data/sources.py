@@ -30,6 +30,7 @@ _ACCEPTED = (
 )
 _NPY = b"\x93NUMPY"
 _PIECE_BYTES = 2**20
+_LONGEST_PATH = 32_767  # of any system; a longer text is something else, and a message should not repeat it
 
 
 class Frames(Protocol):
@@ -114,19 +115,23 @@ def _frames_of_path(name: str, held: ExitStack) -> Frames:
 
 
 def _check_is_path(name: str, path: Path) -> None:
-    """Addresses of other kinds, and those that went through a Path, get a better sentence than that there is no such file."""
-    found = re.match(r"([a-z][a-z0-9+.-]+):/", name, re.IGNORECASE)
-    if found is None or os.path.exists(path):
+    """What is no path gets a better sentence than that there is no such file."""
+    if len(name) > _LONGEST_PATH:
+        raise VideoError(f"no path has {len(name)} characters; pass the content of a file as bytes")
+    if os.path.exists(path):
         return
-    scheme = found[1].lower()
+    address = re.match(r"([a-z][a-z0-9+.-]+):/", name, re.IGNORECASE)
+    if address is None:
+        if re.search(r"[*?]|%0?\d*d", path.name):
+            raise VideoError(f"cannot read {name}: a pattern is no path; give the folder of the images itself")
+        return
+    scheme = address[1].lower()
     if scheme in ("http", "https"):
         remedy = "a Path holds no web address, for it merges the slashes; pass a string"
     elif scheme == "file":
         remedy = "give the path alone, without file://"
     else:
-        remedy = (
-            "only addresses that begin with http:// or https:// are fetched; fetch the file first and give its path"
-        )
+        remedy = "only addresses that begin with http:// or https:// are fetched; fetch it first and give its path"
     raise VideoError(f"cannot read {name}: {remedy}")
 
 

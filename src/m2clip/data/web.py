@@ -30,7 +30,7 @@ class WebLimits:
 
     most_bytes: int = 2**30
     """Size of the file, before and after unpacking."""
-    total_seconds: float = 300.0
+    total_seconds: float = 120.0
     """From the first connection to the last byte, redirects included."""
     wait_seconds: float = 20.0
     """For a connection, and between two pieces of an answer."""
