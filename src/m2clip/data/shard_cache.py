@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,20 +47,25 @@ def opened(url: str, *, sha256: str = "") -> BufferedReader:
     try:
         folder = cache_folder() / "shards"
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{hashlib.sha256(repr((_FORMAT, url, sha256)).encode()).hexdigest()}.tar"
-        file = _open(path)
+        file = _open(folder / f"{_name(url, sha256)}.tar") if sha256 else None
         if file is None:
-            with file_lock(path.with_suffix(".lock")) as lock:
-                file = _open(path)  # another process may have fetched it while this one waited
+            with file_lock(folder / f"{_name(url, sha256)}.lock") as lock:
+                # Another process may have fetched it while this one waited; without a sum, it noted which one it got.
+                note = _note(lock)
+                file = _open(folder / f"{_name(url, sha256 or str(note.get('sha256', '')))}.tar")
                 if file is None:
-                    _need_no_pause(lock)
-                    file = _fetched(url, sha256, path, lock)
+                    _need_no_pause(note)
+                    file = _fetched(url, sha256, folder, lock)
     except OSError as error:
         reason = error.strerror or error
         raise VideoError(
             f"{shown_address(url)} cannot be kept in the cache ({reason}): make room, or set M2CLIP_CACHE to another folder"
         ) from error
     return file
+
+
+def _name(url: str, sha256: str) -> str:
+    return hashlib.sha256(repr((_FORMAT, url, sha256)).encode()).hexdigest()
 
 
 def _open(path: Path) -> BufferedReader | None:
@@ -74,35 +78,44 @@ def _open(path: Path) -> BufferedReader | None:
     return file
 
 
-def _need_no_pause(lock: int) -> None:
-    """Raise what the last try raised, where that is not long ago."""
+def _note(lock: int) -> dict[str, Any]:
+    """What became of the last try to fetch a shard; it stands in the file that locks it."""
     try:
-        note: Any = json.loads(os.pread(lock, 4096, 0) or b"{}")
-        recent = 0 <= time.time() - note["failed_at"] < _PAUSE_SECONDS
-        reason = str(note["reason"])
-    except (ValueError, KeyError, TypeError):
-        return
-    if recent:
-        raise VideoError(reason)
+        note = json.loads(os.pread(lock, 8192, 0))
+    except ValueError:
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
-def _fetched(url: str, sha256: str, path: Path, lock: int) -> BufferedReader:
-    draft = path.with_suffix(".draft")
+def _write_note(lock: int, **note: Any) -> None:
+    os.truncate(lock, 0)
+    os.pwrite(lock, json.dumps(note).encode(), 0)
+
+
+def _need_no_pause(note: dict[str, Any]) -> None:
+    """Raise what the last try raised, where that is not long ago."""
+    failed_at = note.get("failed_at")
+    if isinstance(failed_at, float) and 0 <= time.time() - failed_at < _PAUSE_SECONDS:
+        raise VideoError(str(note.get("reason")))
+
+
+def _fetched(url: str, sha256: str, folder: Path, lock: int) -> BufferedReader:
+    draft = folder / f"{_name(url, sha256)}.draft"
     try:
         for tries, wait in enumerate((*_WAITS_SECONDS, None), start=1):
             try:
-                _fetch_checked(url, sha256, draft)
+                found = _fetch_checked(url, sha256, draft)
                 break
             except VideoError as error:
                 if wait is None:
                     reason = f"{error} (asked {tries} times)"
-                    os.truncate(lock, 0)
-                    os.pwrite(lock, json.dumps({"failed_at": time.time(), "reason": reason[:3000]}).encode(), 0)
+                    _write_note(lock, failed_at=time.time(), reason=reason[:3000])
                     raise VideoError(reason) from None
                 time.sleep(wait)
-        os.truncate(lock, 0)
-        _make_room(path.parent, draft.stat().st_size, but=draft)
+        path = folder / f"{_name(url, found)}.tar"
+        _make_room(folder, draft.stat().st_size, but=draft)
         os.replace(draft, path)
+        _write_note(lock, sha256=found)
     finally:
         draft.unlink(missing_ok=True)
     return open(path, "rb")
@@ -113,9 +126,8 @@ class _Summed:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._digest = file, hashlib.sha256()
-        self.write: Callable[[bytes], int] = self._write
 
-    def _write(self, piece: bytes) -> int:
+    def write(self, piece: bytes) -> int:
         self._digest.update(piece)
         return self._file.write(piece)
 
@@ -124,7 +136,8 @@ class _Summed:
         return self._digest.hexdigest()
 
 
-def _fetch_checked(url: str, sha256: str, draft: Path) -> None:
+def _fetch_checked(url: str, sha256: str, draft: Path) -> str:
+    """Fetch a shard and return its sum."""
     with open(draft, "wb") as file:
         summed = _Summed(file)
         fetch(url, limits=_LIMITS, to=summed)  # type: ignore[arg-type]
@@ -133,6 +146,7 @@ def _fetch_checked(url: str, sha256: str, draft: Path) -> None:
             f"{shown_address(url)} is not the file that its index was made of (SHA-256 {summed.sha256[:12]}... instead of "
             f"{sha256[:12]}...): put the shard and the index of one set there"
         )
+    return summed.sha256
 
 
 def _make_room(folder: Path, size: int, *, but: Path) -> None:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from m2clip.data.classes import ClassTable, all_ids
 from m2clip.data.samples import Samples
+from m2clip.data.shard_cache import most_bytes
 from m2clip.data.shard_contents import ListedMember, read_contents
 from m2clip.data.shard_index import INDEX, ShardList, read_index
 from m2clip.data.shards import Shard, ShardPlaces, expand_braces
@@ -35,11 +36,14 @@ def read_shards(source: str | Path, *, classes: ClassTable | None = None) -> Sha
     """Read a set of shards: a folder, an index (shards.parquet), a tar file, or several by * or braces; local or http(s).
 
     With an index, classes are those it names; `classes` gives them other ids, by their names. Without one, labels lie beside the
-    videos (`0001.mp4`, `0001.cls`; or .json with a label, or .txt) and mean what they mean in a list. Raises ManifestError.
+    videos (`0001.mp4`, `0001.cls`; or .json with a label, or .txt) and mean what they mean in a list. Raises
+    ManifestError, and ConfigError where $M2CLIP_SHARDS_GIB is wrong and shards are to be fetched.
     """
     text = os.fspath(source)
     if not is_web_address(text) and os.path.isdir(text) and os.path.exists(os.path.join(text, INDEX)):
         text = os.path.join(text, INDEX)
+    if is_web_address(text):
+        most_bytes()  # a mistake in it is told now, not by every sample
     if _without_query(text).endswith(INDEX):
         return read_index(text, classes=classes)
     if is_web_address(text):

@@ -33,6 +33,7 @@ def tar_members(file: BinaryIO, *, name: str) -> Iterator[TarMember]:
     Raises ManifestError for what is no whole tar file: cut, broken in the middle, packed, or with more behind its end.
     """
     size = os.fstat(file.fileno()).st_size
+    file.seek(0)
     try:
         with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
             yield from _members(tar, size, name)
