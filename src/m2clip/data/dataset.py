@@ -149,7 +149,7 @@ class VideoDataset(Dataset[Item | BadFile]):
         sample = self.manifest.samples[index]
         try:
             with self._opened(sample) as (video, part):
-                pixels = self._training_clip(video, part, index) if self._augment else self._views(video, part)
+                _, pixels = self.clips_of(video, part, index)
         except VideoError as error:
             return BadFile(sample.path, sample.where, str(error), index)
         return Item(pixels, sample.label, index, self.statistics)
@@ -168,19 +168,18 @@ class VideoDataset(Dataset[Item | BadFile]):
         with Video(frames.pixels) as video:
             yield video, frames.part
 
-    def _training_clip(self, video: Video, part: Part, index: int) -> Tensor:
-        assert self._augment is not None
+    def clips_of(self, video: Video, part: Part, index: int) -> tuple[np.ndarray, Tensor]:
+        """What the sample of this index takes of its video: frames, int64 [temporal views, T], and clips, uint8 [V, T, 3, H, W]."""
+        if self._augment is None:
+            chosen = part.test_indices(self.sampling, self.views_temporal)
+            # Decoded together: a frame that views share is decoded and resized once, and no two of full size are held at a time.
+            frames = video.frames(chosen.flatten(), each=partial(shrunk, size=self.size))
+            return chosen, test_pixels(frames, size=self.size, crops=self.views_spatial, clips=self.views_temporal)
         rng = np.random.default_rng((self.seed, self.epoch, index))
         chosen = part.train_indices(self.sampling, rng)
         info = video.info
         drawn = self._augment.draw(info.height, info.width, seed=int(rng.integers(2**63)))
-        return drawn.finish(video.frames(chosen, each=drawn.cut))[None]
-
-    def _views(self, video: Video, part: Part) -> Tensor:
-        chosen = part.test_indices(self.sampling, self.views_temporal)  # [V, T]
-        # Decoded together: a frame that views share is decoded and resized once, and no two of full size are held at a time.
-        frames = video.frames(chosen.flatten(), each=partial(shrunk, size=self.size))
-        return test_pixels(frames, size=self.size, crops=self.views_spatial, clips=self.views_temporal)
+        return chosen[None], drawn.finish(video.frames(chosen, each=drawn.cut))[None]
 
 
 def part_of(video: Video, sample: Sample) -> Part:

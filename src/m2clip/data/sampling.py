@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from m2clip.errors import ConfigError
+from m2clip.errors import ConfigError, VideoError
 
 SETTINGS = ("frames", "stride_frames", "fps", "clip_seconds")
 """The names under which settings, records and reports hold a ClipSampling."""
@@ -97,9 +97,9 @@ class ClipSampling:
     def test_indices(self, pts_seconds: np.ndarray, views: int = 1, *, end_seconds: float | None = None) -> np.ndarray:
         """The indices of each temporal view at test time, int64 [V, T].
 
-        `pts_seconds`, float64 [n], says from when on each frame is shown; it must not decrease. `end_seconds`: until when the last
-        is; None: as long as the others on average. Timed: V windows spread evenly from the first moment that a window can start at
-        to the last; one view takes the middle. Counted: see the function `test_indices`.
+        `pts_seconds`, float64 [n], says from when on each frame is shown; times that decrease are a VideoError. `end_seconds`:
+        until when the last is shown; None: as long as the others on average. Timed: V windows spread evenly from the first moment
+        that a window can start at to the last; one view takes the middle. Counted: see the function `test_indices`.
         """
         if self.gap_seconds is None:
             return test_indices(len(pts_seconds), frames=self.frames, stride_frames=self.stride_frames, views=views)
@@ -127,8 +127,8 @@ class ClipSampling:
         count = len(pts_seconds)
         _check(count, self.frames, 0)
         if not np.isfinite(pts_seconds).all() or (np.diff(pts_seconds) < 0).any():
-            raise ConfigError(
-                "times of frames must be numbers that do not decrease; sample such a video by stride_frames"
+            raise VideoError(
+                "the times of its frames are no numbers, or decrease; sample such a video by stride_frames"
             )
         shown = float(pts_seconds[-1] - pts_seconds[0])
         mean_gap = shown / (count - 1) if count > 1 else 0.0
