@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from m2clip.data import frame_cache
 from m2clip.data.dataset import BadFile, Item, VideoDataset
@@ -123,6 +124,26 @@ def test_a_changed_video_is_decoded_anew(tmp_path: Path, samples: list[Sample]) 
     after = clips(dataset(samples, cache))
     assert same(after, clips(dataset(samples)))
     assert not torch.equal(before[1], after[1])
+
+
+def test_a_folder_whose_images_are_written_anew_is_decoded_anew(tmp_path: Path) -> None:
+    """Extracting frames again into the same folder leaves its names, and so its own time, as they were."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+
+    def extract(shift: int) -> list[torch.Tensor]:
+        for i, picture in enumerate(moving_square(frames=8, shift=shift)):
+            Image.fromarray(picture).save(folder / f"{i}.bmp")
+            os.utime(folder / f"{i}.bmp", (shift, shift))  # however coarse the clock is
+        return clips(dataset([Sample(folder, 0)], cache))
+
+    cache = FrameCache(tmp_path / "cache", most_bytes=GIB)
+    first = extract(0)
+    assert same(first, clips(dataset([Sample(folder, 0)], cache)))
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    second = extract(1)
+    assert not same(first, second)
+    assert same(second, clips(dataset([Sample(folder, 0)])))
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", None, b"cut", b"longer"])

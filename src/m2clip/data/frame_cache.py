@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import stat
 import tempfile
 import time
 from functools import partial
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 import av
 import numpy as np
+import PIL
 import torch
 
 from m2clip.data.manifest import Sample
@@ -142,11 +144,13 @@ class FrameCache:
         try:
             found = os.stat(sample.path)
             video = os.path.abspath(sample.path)
-        except OSError:
+            # The time of a folder of images does not change where an image in it is written anew.
+            images = _facts_of_images(video) if stat.S_ISDIR(found.st_mode) else ()
+        except (OSError, ValueError):
             return None
         part = (sample.start_seconds, sample.end_seconds)
         versions = [av.library_versions[name] for name in ("libavcodec", "libavformat", "libswscale")]
-        facts = (_FORMAT, video, found.st_size, found.st_mtime_ns, part, self._short_side, versions)
+        facts = (_FORMAT, video, found.st_size, found.st_mtime_ns, images, part, self._short_side, versions)
         return self._folder / f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.npy"
 
     def _bytes_used(self) -> int:
@@ -167,3 +171,9 @@ class FrameCache:
         if not self._told:
             self._told.fill_(1)
             _log.warning(sentence)
+
+
+def _facts_of_images(folder: str) -> tuple[object, ...]:
+    with os.scandir(folder) as entries:
+        files = sorted((entry.name, (found := entry.stat()).st_size, found.st_mtime_ns) for entry in entries)
+    return PIL.__version__, files
