@@ -22,7 +22,7 @@ ORDER = (
     ("model",),
     ("builtin.weights",),  # reads the shipped tensors; the rest of builtin uses the whole package
     ("checkpoint", "losses", "scoring", "kept_texts", "report"),
-    ("protocol",),
+    ("check", "protocol"),
     ("train", "evaluate", "recognizer"),
     ("protocol.run", "protocol.preview"),  # they measure; to read a protocol costs nothing
     ("strength",),
