@@ -16,6 +16,7 @@ from m2clip import __version__
 from m2clip.cli import files, recognition, runs
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
+from m2clip.cli.shard import shard
 from m2clip.cli.strength import tune_strength
 from m2clip.cli.study import study
 from m2clip.errors import M2CLIPError
@@ -38,6 +39,7 @@ app.command()(files.info)
 data_app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True, rich_markup_mode=None)
 data_app.command()(files.make_shapes)
 data_app.command("list")(files.list_data)
+data_app.command()(shard)
 data_app.command()(protocols)
 app.add_typer(data_app, name="data")
 
