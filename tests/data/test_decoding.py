@@ -1,6 +1,5 @@
 """The frames of a file: exact against a full decode, upright, in the right colours, and as many as there are."""
 
-import csv
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from m2clip.data.keyed_pictures import KeyedPictures
 from m2clip.data.video import Video
-from m2clip.errors import VideoError
 from tests.odd_videos import (
     VP8,
     encode,
@@ -23,7 +21,6 @@ from tests.odd_videos import (
     sequential,
     two_sizes,
     vp8_with_hidden_frames,
-    with_display_matrix,
     x264,
 )
 
@@ -139,53 +136,6 @@ def test_only_what_is_needed_is_decoded(tmp_path: Path, monkeypatch: pytest.Monk
     assert decoded == [0, 1, 2, 3, 150, 151, 152]
 
 
-# What a player does with each way a phone can be held, and with mirrored front cameras.
-MATRICES = {
-    "upright": ((1, 0, 0, 1), 0, lambda picture: picture),
-    "90": ((0, 1, -1, 0), 90, lambda picture: np.rot90(picture, -1)),
-    "180": ((-1, 0, 0, -1), 180, lambda picture: np.rot90(picture, 2)),
-    "270": ((0, -1, 1, 0), 270, lambda picture: np.rot90(picture, 1)),
-    "mirrored": ((-1, 0, 0, 1), 0, lambda picture: picture[:, ::-1]),
-    "upside down mirrored": ((1, 0, 0, -1), 0, lambda picture: picture[::-1]),
-    "90 mirrored": ((0, 1, 1, 0), 90, lambda picture: picture.transpose(1, 0, 2)),
-}
-
-
-@pytest.mark.parametrize("name", MATRICES)
-def test_frames_are_upright(tmp_path: Path, name: str) -> None:
-    (a, b, c, d), degrees, turn = MATRICES[name]
-    picture = np.zeros((32, 64, 3), np.uint8)
-    picture[:16, :32] = 255, 0, 0  # red top left, blue bottom left: no two of the turns look alike
-    picture[16:, :32] = 0, 0, 255
-    plain = encode(tmp_path / "a.mp4", "libx264", np.stack([picture] * 3), options=x264(qp=1))
-    path = with_display_matrix(plain, a=a, b=b, c=c, d=d)
-    with Video(path) as video:
-        info = video.info
-        frame = video.frames([1])[0].astype(int)
-    expected = turn(picture)
-    assert (info.height, info.width, info.rotation_degrees) == (*expected.shape[:2], degrees)
-    for rows in (slice(4, 12), slice(-12, -4)):
-        for columns in (slice(4, 12), slice(-12, -4)):
-            assert np.abs(frame[rows, columns] - expected[rows, columns]).max() < 12
-
-
-@pytest.mark.parametrize("matrix", [1, 5])  # BT.709, BT.601
-@pytest.mark.parametrize("value_range", [1, 2])  # limited, full
-def test_colours_follow_the_streams_tags(tmp_path: Path, matrix: int, value_range: int) -> None:
-    colours = [(200, 60, 30), (30, 180, 90), (40, 70, 210), (255, 255, 255), (0, 0, 0)]
-    pictures = np.stack([np.full((32, 32, 3), colour, np.uint8) for colour in colours])
-    path = encode(tmp_path / "a.mp4", "libx264", pictures, options=x264(qp=1), colour=(matrix, value_range))
-    with Video(path) as video:
-        frames = video.frames(range(len(colours)))
-    assert np.abs(frames.astype(int) - pictures).max() <= 4  # a wrong matrix is off by 20, a wrong range by 16
-
-
-def test_ten_bit_pictures_become_eight_bit(tmp_path: Path) -> None:
-    path = encode(tmp_path / "a.mkv", "ffv1", greys([10, 120, 240]), pix_fmt="yuv420p10le")
-    with Video(path) as video:
-        assert [frame.mean() for frame in video.frames([0, 1, 2])] == pytest.approx([10, 120, 240], abs=3)
-
-
 def test_every_frame_has_the_first_ones_size(tmp_path: Path) -> None:
     path = two_sizes(tmp_path, 6)
     with Video(path) as video:
@@ -215,27 +165,6 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
                 video.frames([0, 15, 29])
         sizes.append(resident_mb())
     assert sizes[2] - sizes[1] < 8
-
-
-@pytest.mark.shared
-@pytest.mark.slow
-def test_counts_and_sizes_of_all_real_files(shared: Path) -> None:
-    with (shared / "data/videos/manifest.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    wrong = []
-    for row in rows:
-        if row["decoded_frames"] in ("", "0"):
-            with pytest.raises(VideoError, match=r"cannot read .*|no video stream in .*|no frame of .*"):
-                Video(shared / "data" / row["path"])
-            continue
-        with Video(shared / "data" / row["path"]) as video:
-            info = video.info
-        size = int(row["width"]), int(row["height"])
-        upright = size[::-1] if row["rotation"] in ("90", "-90") else size
-        if (info.frame_count, info.width, info.height) != (int(row["decoded_frames"]), *upright):
-            wrong.append((row["path"], info))
-    assert not wrong
-    assert len(rows) == 300
 
 
 @pytest.mark.shared

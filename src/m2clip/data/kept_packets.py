@@ -18,7 +18,7 @@ from m2clip.data.opening import VideoFile
 from m2clip.data.packets import PacketTable, read_packets
 from m2clip.kept_files import KeptFiles
 
-_FORMAT = 1  # to be raised when `read_packets` reads anything else than before
+_FORMAT = 2  # to be raised when `read_packets` reads anything else than before
 _FEWEST_PACKETS = 1500  # a minute of video; reading fewer takes less than 5 ms
 _KEPT = KeptFiles("packets", most_bytes=256 * 2**20)
 _COLUMNS = ("pts", "ordinals", "spare", "key_ordinals", "key_pts")

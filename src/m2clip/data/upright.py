@@ -31,7 +31,10 @@ class Upright:
     def __call__(self, picture: VideoFrame) -> np.ndarray:
         """uint8 RGB [H, W, 3]; a view of other memory order where the picture is turned."""
         width, height = self._stored_size
-        rgb = self._reformatter.reformat(picture, width, height, "rgb24", threads=1).to_ndarray()
+        # Bicubic is what FFmpeg's own program takes between two samples of colour, and for a picture of another size.
+        rgb = self._reformatter.reformat(
+            picture, width, height, "rgb24", interpolation="BICUBIC", threads=1
+        ).to_ndarray()
         a, b, c, d = self._matrix
         if self._swaps_axes:
             return rgb.transpose(1, 0, 2)[:: -1 if b < 0 else 1, :: -1 if c < 0 else 1]
