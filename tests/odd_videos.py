@@ -135,7 +135,9 @@ def sequential(path: Path) -> list[Pictures]:
         container.streams.video[0].thread_type = "NONE"
         try:
             for frame in container.decode(video=0):
-                pictures.append(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+                pictures.append(
+                    np.rot90(frame.to_ndarray(format="rgb24", interpolation="BICUBIC"), round(frame.rotation / 90))
+                )
         except av.FFmpegError:
             pass
     return pictures
