@@ -45,6 +45,7 @@ def test_what_names_shards(tmp_path: Path) -> None:
         "HTTP://host/shards.parquet",
     ):
         assert names_shards(name), name
+    assert names_shards(Path("https://host.example/a.tar"))  # such as the command line makes of it
     for name in ("list.csv", "a.parquet", "https://host.example/list.csv?a.tar", "a.tar.csv", "a.mp4"):
         assert not names_shards(name), name
     assert not names_shards(tmp_path)

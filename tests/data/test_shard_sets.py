@@ -125,6 +125,18 @@ def test_a_run_goes_on_without_a_shard(server: Server, workers: int) -> None:
     assert [path for path, _ in server.seen].count("/set/shard-000001.tar") == 2  # tries, for all its samples together
 
 
+def test_an_address_that_went_through_a_path(server: Server, files: Manifest) -> None:
+    """As the options of the command line do."""
+    found = read_manifest(Path(f"{server.url}/set/shards.parquet"))
+    assert found.source == f"{server.url}/set/shards.parquet"
+    assert found.samples.labels.tolist() == files.samples.labels.tolist()
+
+
+def test_shards_have_no_other_root(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="is a set of shards, whose videos lie in it: leave out root"):
+        read_manifest(folder, root=tmp_path)
+
+
 def test_an_index_that_cannot_be_fetched(server: Server) -> None:
     server.answers["/set/shards.parquet"] = status(404)
     with pytest.raises(ManifestError, match=r"shards\.parquet: its server answers 404"):

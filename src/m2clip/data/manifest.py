@@ -74,8 +74,10 @@ def read_manifest(
     if isinstance(classes, str | Path):
         classes = read_classes(classes)
     if names_shards(source):
+        if root is not None:
+            raise ManifestError(f"{source} is a set of shards, whose videos lie in it: leave out root ({root})")
         shards = read_shards(source, classes=classes)
-        return Manifest(shards.samples, shards.classes.names, shards.classes.texts, str(source), shards.sha256)
+        return Manifest(shards.samples, shards.classes.names, shards.classes.texts, shards.source, shards.sha256)
     source = Path(source)
     if source.is_dir():
         if root is not None:

@@ -44,6 +44,8 @@ class ShardList:
     classes: ClassTable
     sha256: str
     """Of the index; without one, of the names, places and labels that were found."""
+    source: str
+    """The index that was read, or the pattern."""
 
 
 def write_index(
@@ -90,7 +92,7 @@ def read_index(source: str, *, classes: ClassTable | None = None) -> ShardList:
     if classes is not None:
         used = np.unique(labels)
         ids[used] = classes.resolve([(source, own.names[number]) for number in used], by_name=True)
-    return ShardList(_samples(table, ids[labels], shards, source), classes or own, sha256)
+    return ShardList(_samples(table, ids[labels], shards, source), classes or own, sha256, source)
 
 
 def _content(source: str) -> tuple[Any, str]:

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from dataclasses import astuple
 from pathlib import Path
 
@@ -26,7 +27,7 @@ _PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
 def names_shards(source: str | Path) -> bool:
     """Whether a source is a set of shards: an index, tar files, a pattern of them, or a folder that holds one of these."""
-    text = os.fspath(source)
+    text = _text(source)
     if not is_web_address(text) and os.path.isdir(text):
         return os.path.exists(os.path.join(text, INDEX)) or (not _has_folders(text) and bool(_tar_files(text)))
     return _without_query(text).endswith((".tar", INDEX, *_PACKED))
@@ -39,7 +40,7 @@ def read_shards(source: str | Path, *, classes: ClassTable | None = None) -> Sha
     videos (`0001.mp4`, `0001.cls`; or .json with a label, or .txt) and mean what they mean in a list. Raises
     ManifestError, and ConfigError where $M2CLIP_SHARDS_GIB is wrong and shards are to be fetched.
     """
-    text = os.fspath(source)
+    text = _text(source)
     if not is_web_address(text) and os.path.isdir(text) and os.path.exists(os.path.join(text, INDEX)):
         text = os.path.join(text, INDEX)
     if is_web_address(text):
@@ -50,6 +51,12 @@ def read_shards(source: str | Path, *, classes: ClassTable | None = None) -> Sha
         _log.warning("%s is no index: its shards are fetched to be looked through, once on this machine", _shown(text))
     found = [read_contents(path) for path in _paths(text)]
     return _joined(text, found, classes)
+
+
+def _text(source: str | Path) -> str:
+    """The source as it was written: a Path merges the slashes of an address."""
+    text = os.fspath(source)
+    return re.sub("^(https?:/)(?=[^/])", r"\1/", text, flags=re.IGNORECASE) if isinstance(source, Path) else text
 
 
 def _has_folders(folder: str) -> bool:
@@ -124,7 +131,7 @@ def _joined(source: str, found: list[tuple[Shard, list[ListedMember]]], classes:
         start_seconds=_times([row.start_seconds for _, row in rows]),
         end_seconds=_times([row.end_seconds for _, row in rows]),
     )
-    return ShardList(samples, classes, digest.hexdigest())
+    return ShardList(samples, classes, digest.hexdigest(), source)
 
 
 def _times(cells: list[float | None]) -> np.ndarray | None:

@@ -18,6 +18,7 @@ from m2clip.checkpoint import create
 from m2clip.config import METHOD_TERMS, Precision, RunConfig
 from m2clip.data.descriptions import read_text_source
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
+from m2clip.data.shard_lists import names_shards
 from m2clip.data.splits import check_repeats, check_splits
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
 from m2clip.launcher import read_launcher
@@ -135,7 +136,7 @@ def read_data(config: RunConfig) -> tuple[Manifest, Manifest | None, Manifest | 
 
 
 def _root(source: str, root: str | None) -> str | None:
-    return None if Path(source).is_dir() else root  # the videos of a folder lie in it
+    return None if Path(source).is_dir() or names_shards(source) else root  # their videos lie in them
 
 
 def build_model(config: RunConfig, training: Manifest) -> VideoCLIP:
