@@ -52,7 +52,7 @@ def test_bad_files_are_allowed_up_to_a_share_of_each_list() -> None:
     verdict = judged(listings, facts)
     assert verdict.findings == [Finding("unreadable", "data", "d", "list:d", "no video file", 3, 1)]
     assert verdict.reasons == [
-        "1 of 4 videos of data.csv are bad; mend them, take them off the list, or allow a share of them with --most-bad"
+        "1 of 4 videos of data.csv is bad; mend them, take them off the list, or allow a share of them with --most-bad"
     ]
     assert judged(listings, facts, replace(LIMITS, most_bad=0.25)).reasons == []
     [reason] = judged(listings, facts, replace(LIMITS, most_bad=0.24)).reasons

@@ -7,6 +7,7 @@ import pytest
 from m2clip.check.page import ChosenPictures, check_page
 
 NASTY = "<img src=x onerror=alert(1)>.mp4"
+SCRIPT = "</td><script>alert(2)</script>:3"
 
 
 class Tags(HTMLParser):
@@ -24,14 +25,15 @@ class Tags(HTMLParser):
 
 
 def document(findings: int = 1) -> dict[str, object]:
-    found = {"code": "two-labels", "kind": "contradiction", "list": "data", "where": "</td><script>alert(2)</script>:3"}
+    found = {"code": "two-labels", "kind": "contradiction", "list": "data", "where": "list.csv:2"}
+    bad = {"code": "empty", "kind": "bad", "list": "data", "path": "a.mp4", "where": SCRIPT, "detail": "", "samples": 1}
     return {
         "usable": False,
         "reasons": [f"{NASTY} is bad"],
         "lists": [{"name": "data", "source": "/d", "sha256": "", "videos": 3, "readable": 2, "classes": 1}],
         "files": {"count": 3, "bytes": 2048, "frames": 30, "seconds": 61.0},
-        "counts": {"two-labels": findings},
-        "findings": [{**found, "path": f"/d/{NASTY}", "detail": "a; b", "samples": 2}] * findings,
+        "counts": {"empty": 1, "two-labels": findings},
+        "findings": [bad, *[{**found, "path": "b.mp4", "detail": NASTY, "samples": 2}] * findings],
         "classes": [{"name": "<b>run</b>", "listed": {"data": 3}, "readable": {"data": 2}, "seconds": 90.0}],
         "seconds_of_a_file": {"least": 1.0, "median": 2.0, "most": 3.5},
         "frames_of_a_file": {"least": 1, "median": 2, "most": 3},
@@ -49,7 +51,7 @@ def tags() -> Tags:
 
 def test_names_are_text_and_the_only_script_is_the_pages_own(tags: Tags) -> None:
     texts = " ".join(tags.texts)
-    for text in (NASTY, "<b>run</b>", "</td><script>alert(2)</script>:3", "7 more are left out."):
+    for text in (NASTY, "<b>run</b>", SCRIPT, "7 more are left out."):
         assert text in texts
     scripts = [attributes for tag, attributes in tags.found if tag == "script"]
     assert scripts == [{}]

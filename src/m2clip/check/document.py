@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from m2clip.check.findings import CODES, KINDS, Kind
+from m2clip.check.findings import CODES, KINDS, OF_SEVERAL, Kind
 from m2clip.check.judging import Limits, Verdict
 from m2clip.check.listing import Listing
 from m2clip.check.reading import FileFacts
@@ -95,7 +95,7 @@ def check_lines(document: Mapping[str, Any]) -> list[str]:
     for code, count in document["counts"].items():
         most = _MOST_SHOWN if CODES[code].kind in _WORTH_NAMING else _SHOWN
         own = [one for one in document["findings"] if one["code"] == code][:most]
-        lines += ["", f"{code}:", *(f"  {short_path(document, one)}{_listed(one)}: {one['detail']}" for one in own)]
+        lines += ["", f"{code}:", *(f"  {_told(document, one)}" for one in own)]
         lines += [f"  ... and {count - most} more"] if count > most else []
     lines += ["", "usable" if document["usable"] else "not usable:", *(f"  {one}" for one in document["reasons"])]
     return lines
@@ -109,10 +109,9 @@ def balance(document: Mapping[str, Any]) -> list[str]:
         if counts:
             (least, small), (most, large) = min(counts), max(counts)
             empty = sum(1 for count, _ in counts if not count)
-            lines.append(
-                f"videos of a class in {listed['name']}: {least} ({small}) to {most} ({large})"
-                + (f"; {empty} classes have none" if empty else "")
-            )
+            told = f"{least} ({small}) to {most} ({large})" if least < most else f"{most} each"
+            none = f"; {empty} classes have none" if empty > 1 else ""
+            lines.append(f"videos of a class in {listed['name']}: {told}{none}")
     return lines
 
 
@@ -134,6 +133,8 @@ def clock(seconds: float) -> str:
 
 def spread(numbers: Mapping[str, float]) -> str:
     """{"least": 1, "median": 2.5, "most": 4} -> "1 to 4, half of them up to 2.5"."""
+    if numbers["least"] == numbers["most"]:
+        return _short(numbers["most"])
     return f"{_short(numbers['least'])} to {_short(numbers['most'])}, half of them up to {_short(numbers['median'])}"
 
 
@@ -156,9 +157,12 @@ def kinds_in(document: Mapping[str, Any]) -> list[Kind]:
     return [kind for kind in KINDS if kind in found]
 
 
-def _listed(finding: Mapping[str, Any]) -> str:
+def _told(document: Mapping[str, Any], finding: Mapping[str, Any]) -> str:
+    if finding["kind"] in OF_SEVERAL:
+        return str(finding["detail"])
     where = "" if finding["where"] == finding["path"] else f" ({finding['where']})"
-    return where + (f" and {finding['samples'] - 1} more" if finding["samples"] > 1 else "")
+    more = f", listed {finding['samples']} times" if finding["samples"] > 1 else ""
+    return f"{short_path(document, finding)}{where}{more}: {finding['detail']}"
 
 
 def _spread(values: Iterable[float]) -> dict[str, float] | None:

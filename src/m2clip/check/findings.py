@@ -24,6 +24,9 @@ KINDS: dict[Kind, str] = {
 }
 """The kinds in the order of a report, and what they mean."""
 
+OF_SEVERAL: tuple[Kind, ...] = ("contradiction", "leak", "twice")
+"""The kinds whose findings are about several samples together."""
+
 CODES: dict[str, Meaning] = {
     "missing": Meaning("bad", "there is no such file"),
     "empty": Meaning("bad", "the file has no bytes"),

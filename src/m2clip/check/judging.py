@@ -254,7 +254,7 @@ def _reasons(
         bad = count - readable[listing.name]
         if bad > limits.most_bad * count:
             reasons.append(
-                f"{bad} of {count} videos of {listing.source} are bad; mend them, take them off the list, "
+                f"{bad} of {count} videos of {listing.source} {'is' if bad == 1 else 'are'} bad; mend them, take them off the list, "
                 f"or allow a share of them with --most-bad"
             )
         elif bad == count:

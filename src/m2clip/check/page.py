@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from m2clip.check.document import balance, clock, kinds_in, pictures, short_path, size, spread
-from m2clip.check.findings import CODES, KINDS, Kind
+from m2clip.check.findings import CODES, KINDS, OF_SEVERAL, Kind
 from m2clip.check.judging import Verdict
 from m2clip.check.listing import Listing
 from m2clip.check.reading import FileFacts
@@ -35,7 +35,7 @@ def chosen_pictures(
     seen: set[str] = set()
     for finding in verdict.findings:
         kind = CODES[finding.code].kind
-        if facts[finding.file].frames and (finding.code not in seen or kind in ("twice", "leak", "contradiction")):
+        if facts[finding.file].frames and (finding.code not in seen or kind in OF_SEVERAL):
             seen.add(finding.code)
             chosen.append((f"{finding.code}: {finding.path}", finding.file))
     names = listings[0].class_names
@@ -112,8 +112,10 @@ def _findings(document: Mapping[str, Any], kind: Kind) -> Table:
         "listed at": ["" if one["where"] == one["path"] else one["where"] for one in own[:MOST_ROWS]],
         "samples": [one["samples"] for one in own[:MOST_ROWS]],
     }
+    if kind in OF_SEVERAL:  # the detail names them all
+        del columns["video"], columns["listed at"]
     for name, dull in (("listed at", ""), ("samples", 1)):
-        if all(cell == dull for cell in columns[name]):
+        if all(cell == dull for cell in columns.get(name, ["kept"])):
             del columns[name]
     left = f"The first {MOST_ROWS} of {len(own)}; check.json has all." if len(own) > MOST_ROWS else ""
     return Table(list(columns), list(zip(*columns.values(), strict=True)), caption=left, sortable=True)

@@ -18,9 +18,9 @@ h1, h2 { line-height: 1.2; } h2 { margin-top: 2.5rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; } caption { text-align: left; color: #555; padding: .3rem 0; }
 th, td { text-align: left; vertical-align: top; padding: .25rem .8rem; border-bottom: 1px solid #ddd; }
-td { overflow-wrap: anywhere; } td:not(.number) { min-width: 5.5rem; } /* on a phone a table scrolls rather than break words */
+td { overflow-wrap: anywhere; } td:not(.number) { min-width: 7rem; } /* on a phone a table scrolls rather than break words */
 thead th { border-bottom: 2px solid #888; } td.number { text-align: right; overflow-wrap: normal; font-variant-numeric: tabular-nums; }
-@media (max-width: 40rem) { th, td { padding: .25rem .4rem; } }
+@media (max-width: 40rem) { table { font-size: .875rem; } th, td { padding: .25rem .4rem; } }
 figure { margin: 1rem 0; } img { max-width: 100%; height: auto; } figcaption { color: #555; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; }
 .gallery figure { margin: 0; } .gallery figcaption { font-size: .8rem; line-height: 1.3; overflow-wrap: anywhere; }
