@@ -74,6 +74,7 @@ def test_a_wanted_term_that_is_missing_is_named() -> None:
         losses.combine({}, {})
 
 
+@pytest.mark.case("T4")
 def test_zero_features_give_no_nan() -> None:
     """Case T4: normalising a zero vector must not divide by zero."""
     zeros = torch.zeros(2, 4, requires_grad=True)

@@ -154,9 +154,9 @@ def test_a_source_of_texts_takes_the_place_of_the_models(video: Path) -> None:
 def test_texts_are_encoded_once_for_many_videos(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def counting(*arguments: Any) -> torch.Tensor:
+    def counting(*arguments: Any, **named: Any) -> torch.Tensor:
         calls.append(arguments)
-        return kept_class_embeddings(*arguments)
+        return kept_class_embeddings(*arguments, **named)
 
     monkeypatch.setattr(m2clip.recognizer, "kept_class_embeddings", counting)
     recognizer = Recognizer(tiny_model())
@@ -184,6 +184,7 @@ def test_the_same_names_and_texts_may_be_read_in_two_ways() -> None:
     assert recognizer.prepare({name: f"A video of {name}" for name in LABELS}).reading == "similarity"
 
 
+@pytest.mark.case("E3")
 def test_embeddings_have_unit_norm_with_one_view_and_with_many(video: Path) -> None:
     model = tiny_model()
     for views in ((1, 1), (3, 2)):

@@ -25,6 +25,7 @@ def one_hot_scores(predicted: list[int], classes: int) -> np.ndarray:
     return scores
 
 
+@pytest.mark.case("E2")
 def test_metrics_by_hand() -> None:
     labels = np.array([0, 0, 0, 1, 1, 2])
     measured = measure(one_hot_scores([0, 0, 1, 1, 2, 2], 4), labels, ["a", "b", "c", "unused"])

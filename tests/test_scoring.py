@@ -47,6 +47,7 @@ def test_scores_are_exact_under_autocast() -> None:
     assert torch.equal(inside, scores(video, classes).similarity)
 
 
+@pytest.mark.case("T4")
 def test_a_zero_embedding_gives_finite_scores() -> None:
     assert scores(torch.zeros(1, 3), torch.eye(3)).similarity.tolist() == [pytest.approx([1 / 3] * 3)]
 
@@ -78,6 +79,7 @@ def test_hundreds_of_texts_a_class_in_any_order() -> None:
     assert not torch.allclose(forward[1], class_embeddings(model, [many[:1]])[0], atol=1e-3)
 
 
+@pytest.mark.case("E2")
 def test_class_embeddings_do_not_depend_on_neighbours_or_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model()
     texts = [[f"class {k}"] for k in range(7)]

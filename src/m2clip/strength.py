@@ -223,7 +223,7 @@ def tune_strength(
         "views": {"temporal": views_temporal, "spatial": views_spatial, "fusion": "mean of probabilities"},
         "trained": on_trained,
         "novel": None if on_novel is None else on_novel | {"classes_seen_in_training": len(known)},
-        "model": model_document(info, checkpoint),
+        "model": model_document(model, checkpoint),
         "seed": info.training.get("seed"),
         "device": str(next(model.parameters()).device),
         "versions": versions(),

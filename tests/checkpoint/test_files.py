@@ -94,6 +94,7 @@ def test_a_torchscript_archive_is_read_exactly(theirs: torch.nn.Module, tmp_path
     assert all(torch.equal(file.tensors[name], tensor.half()) for name, tensor in state.items())
 
 
+@pytest.mark.case("E5")
 def test_hugging_face_files(tmp_path: Path) -> None:
     torch.manual_seed(0)
     common = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 1}
@@ -113,12 +114,14 @@ def test_hugging_face_files(tmp_path: Path) -> None:
         torch.testing.assert_close(model.clip.encode_text(TOKENS), text, atol=1e-5, rtol=0)
 
 
+@pytest.mark.case("E5")
 def test_an_unknown_activation_is_noticed(theirs: torch.nn.Module, tmp_path: Path) -> None:
     path = written(theirs, "safetensors", tmp_path)
     with pytest.warns(UserWarning, match="does not say which activation it was trained with; QuickGELU is used"):
         create(SIZES, weights=path)
 
 
+@pytest.mark.case("T15")
 def test_every_key_is_accounted_for(theirs: torch.nn.Module) -> None:
     state = dict(theirs.state_dict())
     _, account = clip_state(state | {"input_resolution": torch.tensor(32)}, where="x")
@@ -128,6 +131,7 @@ def test_every_key_is_accounted_for(theirs: torch.nn.Module) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*does not say which activation")
+@pytest.mark.case("T15")
 def test_an_incomplete_file_is_refused(theirs: torch.nn.Module, tmp_path: Path) -> None:
     state = {k: v.contiguous() for k, v in theirs.state_dict().items() if k != "visual.ln_post.bias"}
     save_file(state, tmp_path / "part.safetensors")
@@ -221,12 +225,14 @@ def test_convert_a_clip(theirs: torch.nn.Module, tmp_path: Path) -> None:
     torch.testing.assert_close(model.clip.encode_image(IMAGES), theirs.encode_image(IMAGES), atol=1e-5, rtol=0)
 
 
+@pytest.mark.case("T14")
 def test_convert_the_reference(tmp_path: Path) -> None:
     source = Path(__file__).parents[1] / "parity_small" / "official_state_dict.safetensors"
     names = ("one", "two", "three", "four", "five")
     model = convert(source, tmp_path / "ours.safetensors", class_names=names, frames=3)
     again = load(tmp_path / "ours.safetensors")
     assert (again.info.class_names, again.info.frames) == (names, 3)
+    assert model.loaded_tensors == again.loaded_tensors == len(model.state_dict())
     clips = torch.randn(1, 3, 3, 32, 32)
     assert torch.equal(model.encode_video(clips).visual_logits, again.encode_video(clips).visual_logits)
 
@@ -235,8 +241,9 @@ def small() -> BackboneConfig:
     return BackboneConfig(**SIZES)
 
 
+@pytest.mark.case("T15")
 def test_a_checkpoint_of_another_layout_lists_keys(tmp_path: Path) -> None:
-    """Case T15: wrong keys are an error with names, never a silently random model."""
+    """Wrong keys are an error with names, never a silently random model."""
     model = create(small(), class_names=("a", "b"))
     header = {"format": "m2clip", "format_version": "1", "info": model.info.model_dump_json()}
     tensors = {k: v.clone() for k, v in model.state_dict().items() if k != "visual_head.linear.bias"}
@@ -247,6 +254,18 @@ def test_a_checkpoint_of_another_layout_lists_keys(tmp_path: Path) -> None:
     save_file(tensors, tmp_path / "y.safetensors", metadata=header)
     with pytest.raises(CheckpointError, match=r"of another shape visual_head\.linear\.bias"):
         load(tmp_path / "y.safetensors")
+
+
+@pytest.mark.case("T15")
+@pytest.mark.filterwarnings("ignore:.*does not say which activation")
+def test_the_count_of_loaded_tensors_is_known(theirs: torch.nn.Module, tmp_path: Path) -> None:
+    """Two blocks of 12 tensors and what lies around them; then what was trained, too."""
+    path = written(theirs, "pth", tmp_path)
+    model = create(SIZES, weights=path, class_names=("a", "b"))
+    assert model.loaded_tensors == 24 + 8 + 24 + 5 + 1 == len(theirs.state_dict())
+    assert create(SIZES, class_names=("a", "b")).loaded_tensors == 0
+    again = load(model.save(tmp_path / "m.safetensors"))
+    assert again.loaded_tensors == 62 + len(model.trained_parameters())
 
 
 def test_foreign_and_newer_files_are_refused(tmp_path: Path) -> None:

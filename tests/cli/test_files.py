@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -57,6 +58,7 @@ def test_make_shapes_gives_data_that_can_be_listed(m2: Callable[..., Ran], tmp_p
     assert "already holds" in one_sentence(ran)
 
 
+@pytest.mark.case("T14", "T15")
 def test_convert_a_clip_and_the_reference(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
     sizes = BackboneConfig.model_validate(
         {**TINY.model_dump(), "vision_width": 64, "text_width": 64, "vision_heads": 1, "text_heads": 1}
@@ -73,6 +75,8 @@ def test_convert_a_clip_and_the_reference(m2: Callable[..., Ran], place: Path, t
         "--quick-gelu",
     )
     assert ran.code == 0, ran.err
+    assert f"{len(clip.state_dict())} of " in one_sentence(ran)
+    assert "tensors came from files, the others are fresh" in one_sentence(ran)
     model = load(tmp_path / "ours.safetensors")
     assert model.info.class_names == ("a", "b")
     for key, value in clip.state_dict().items():

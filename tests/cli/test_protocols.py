@@ -39,6 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.case("E6")
 def test_a_protocol_is_evaluated_and_written(m2: Callable[..., Ran], place: Path, folder: Path, tmp_path: Path) -> None:
     arguments = ("evaluate", place / "model.safetensors", "--protocol", folder / "p.yaml", "--data", folder)
     ran = m2(*arguments, "--choose", "shots=4", "--out", tmp_path / "out")

@@ -149,6 +149,7 @@ def test_bad_checkpoints_and_devices(m2: Callable[..., Ran], place: Path) -> Non
         assert expected in one_sentence(ran)
 
 
+@pytest.mark.case("T15")
 def test_a_checkpoint_with_other_tensors_than_its_header_says(
     m2: Callable[..., Ran], place: Path, tmp_path: Path
 ) -> None:
@@ -164,6 +165,7 @@ def test_a_checkpoint_with_other_tensors_than_its_header_says(
     assert "xvisual_head.linear.bias" in one_sentence(ran)
 
 
+@pytest.mark.case("E3")
 def test_embed_writes_unit_vectors(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
     videos = [place / "good.mp4", place / "empty.mp4", place / "data" / "moving" / "0.mp4"]
     ran = m2("embed", *videos, "--checkpoint", place / "model.safetensors", "--out", tmp_path / "e.npz", "--json")
@@ -174,6 +176,8 @@ def test_embed_writes_unit_vectors(m2: Callable[..., Ran], place: Path, tmp_path
     assert np.allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-6)
     printed = [video["embedding"] for video in json.loads(ran.out)["videos"] if "embedding" in video]
     assert np.allclose(printed, embeddings)
+    assert json.loads(ran.out)["unit_norm"] is True
+    assert "e.npz: 2 embeddings, each of unit norm" in ran.err
 
 
 def test_timeline(m2: Callable[..., Ran], place: Path) -> None:

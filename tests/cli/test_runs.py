@@ -10,6 +10,7 @@ from tests.program import NAMES, Ran, one_sentence
 from tests.small_inputs import TINY, class_folders
 
 
+@pytest.mark.case("E6", "L10")
 def test_evaluate_writes_a_report(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
     arguments = ("evaluate", place / "model.safetensors", "--data", place / "data", "--out", tmp_path / "out")
     ran = m2(*arguments)
@@ -18,14 +19,22 @@ def test_evaluate_writes_a_report(m2: Callable[..., Ran], place: Path, tmp_path:
         "supervised, 3 classes, 8 frames in uniform segments, 1x1 views: 6 of 6 videos scored, 0 missing, 0 bad"
         in ran.out
     )
+    told = f"texts: 'A video of {{}}', 3 in all; weights: {place / 'model.safetensors'}, adapted, "
+    assert told in ran.out
+    assert f"tensors loaded; data: {place / 'data'}" in ran.out
     assert {"similarity", "visual", "ensemble"} <= set(ran.out.split())
     written = json.loads((tmp_path / "out" / "report.json").read_text())
     again = m2(*arguments, "--json")
     printed = json.loads(again.out)
     assert printed["metrics"] == written["metrics"]
     assert printed["protocol"] == written["protocol"]
+    used = printed["protocol"]
+    assert used["texts"] == [[f"A video of {name}"] for name in NAMES]
+    assert (used["template"], used["more_templates"]) == ("A video of {}", [])
+    assert used["model"]["average"] is None
 
 
+@pytest.mark.case("L10")
 def test_evaluate_with_templates_and_texts_of_files(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
     (tmp_path / "templates.txt").write_text("see {}\n{}, see\n")
     (tmp_path / "texts.json").write_text(json.dumps({name: [f"something is {name}"] for name in (*NAMES, "more")}))
@@ -44,6 +53,7 @@ def test_evaluate_with_templates_and_texts_of_files(m2: Callable[..., Ran], plac
         assert "texts.json:2: not valid JSON" in one_sentence(ran)
 
 
+@pytest.mark.case("E9")
 def test_evaluate_zero_shot_with_any_classes(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
     model = place / "model.safetensors"
     class_folders(tmp_path / "data", ["walking", "running"], each=1)

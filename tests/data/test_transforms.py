@@ -45,6 +45,7 @@ def pixels(values: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("value", [0, 77, 128, 255])
+@pytest.mark.case("E4")
 def test_a_grey_frame_becomes_its_normalised_value_exactly(value: int) -> None:
     frames = np.full((2, 48, 64, 3), value, np.uint8)
     expected = (torch.tensor(value) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)

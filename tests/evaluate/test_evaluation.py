@@ -97,6 +97,7 @@ def test_the_order_of_classes_does_not_matter(folder: Path) -> None:
         assert forward.metrics[reading].top1 == backward.metrics[reading].top1
 
 
+@pytest.mark.case("E9")
 def test_zero_shot_takes_other_classes_and_supervised_refuses_them(folder: Path) -> None:
     model, manifest = trained_model(("walking", "running")), read_manifest(folder)
     result = evaluate(model, manifest, protocol="zero-shot")
@@ -110,6 +111,7 @@ def test_zero_shot_takes_other_classes_and_supervised_refuses_them(folder: Path)
         evaluate(model, manifest, protocol="few-shot")
 
 
+@pytest.mark.case("E6", "L10")
 def test_the_protocol_says_what_was_done(folder: Path) -> None:
     table = ClassTable(NAMES, (("it bounces",), (), ("it turns", "it whirls")))
     manifest = read_manifest(folder, classes=table)
@@ -135,6 +137,8 @@ def test_the_protocol_says_what_was_done(folder: Path) -> None:
     assert used["data"]["sha256"] == manifest.sha256
     assert used["classes_seen_in_training"] == 3
     assert used["model"]["checkpoint"] == "model.safetensors"
+    assert used["model"]["loaded_tensors"] == 0  # random weights
+    assert "texts: 'a clip of {}', 6 in all; weights: model.safetensors, adapted, 0 tensors" in result.summary()
     assert used["seed"] == 3
     assert set(used["versions"]) == {"m2clip", "python", "torch", "torchvision", "numpy", "av"}
     assert "4 frames in uniform segments, 2x3 views: 6 of 6 videos scored" in result.summary()

@@ -22,6 +22,7 @@ def shaken(module: nn.Module) -> nn.Module:
     return module
 
 
+@pytest.mark.case("T12")
 def test_fresh_adapters_change_nothing_to_the_last_bit() -> None:
     tokens = torch.randn(2, 3, 5, 16)
     assert torch.equal(TEDAdapter(16, bottleneck=8)(tokens, (2, 2)), tokens)
@@ -29,6 +30,7 @@ def test_fresh_adapters_change_nothing_to_the_last_bit() -> None:
     assert torch.equal(OutputTemporalAdapter(16, bottleneck=8)(tokens[:, :, 0]), tokens[:, :, 0])
 
 
+@pytest.mark.case("T12")
 def test_fresh_adapters_can_learn() -> None:
     """Zero convolutions must not block every gradient: the first step has to move something."""
     for adapter, call in (
@@ -75,6 +77,7 @@ def test_spatial_convolution_keeps_rows_and_columns_apart() -> None:
     assert convolution(grid).flatten().tolist() == [0, 0, 0, 0, 1, 2]
 
 
+@pytest.mark.case("T12")
 @pytest.mark.parametrize("grid", [(2, 3), (4, 1)])
 def test_ted_is_its_formula(grid: tuple[int, int]) -> None:
     adapter = shaken(TEDAdapter(16, bottleneck=8))
@@ -93,12 +96,14 @@ def test_ted_is_its_formula(grid: tuple[int, int]) -> None:
     torch.testing.assert_close(adapter(x, grid), expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.case("T12")
 def test_the_difference_leaves_the_class_token_alone() -> None:
     adapter = shaken(TEDAdapter(16, bottleneck=8, branches="difference"))
     x = torch.randn(1, 3, 5, 16)
     assert torch.equal(adapter(x, (2, 2))[:, :, 0], x[:, :, 0])
 
 
+@pytest.mark.case("T12")
 @pytest.mark.parametrize(("branches", "parts"), [("both", 2), ("enhancement", 1), ("difference", 1)])
 def test_parameter_counts(branches: str, parts: int) -> None:
     """Two linear maps with biases and a depthwise convolution a branch: 3 taps in time, 9 in space."""
@@ -108,6 +113,7 @@ def test_parameter_counts(branches: str, parts: int) -> None:
     assert sum(p.numel() for p in adapter.parameters()) == parts * (linear + 8) + taps * 8
 
 
+@pytest.mark.case("T12")
 def test_initialisation() -> None:
     adapter = TEDAdapter(16, bottleneck=8)
     for name, parameter in adapter.named_parameters():

@@ -29,6 +29,7 @@ def texts(seed: int = 0) -> torch.Tensor:
     return tokens
 
 
+@pytest.mark.case("E5")
 @pytest.mark.parity
 @pytest.mark.slow
 @pytest.mark.parametrize("quick_gelu", [True, False])
@@ -64,6 +65,7 @@ def small(**changes: int) -> CLIP:
     return CLIP(**sizes).eval()
 
 
+@pytest.mark.case("E5")
 def test_the_wrong_activation_shows() -> None:
     """Case E5: the same weights under GELU instead of QuickGELU must give other features."""
     quick = small()

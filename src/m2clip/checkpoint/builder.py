@@ -112,7 +112,9 @@ def create(
         words=mlm_words(names, template) if names and masked_words and "mlm" in METHOD_TERMS[config.method] else (),
     )
     head = visual_head and "visual" in METHOD_TERMS[config.method]
-    return METHODS[config.method](_clip(sizes, state), info=info, visual_head=head).eval()
+    model = METHODS[config.method](_clip(sizes, state), info=info, visual_head=head)
+    model.loaded_tensors = len(state or ())
+    return model.eval()
 
 
 def load(path: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:
@@ -148,6 +150,7 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:
     _same_layout(file.tensors, info, visual_head=visual_head, whole=bool(own_clip), where=path)
     model = METHODS[info.method](_clip(info.sizes, state), info=info, visual_head=visual_head)
     model.load_state_dict(rest, strict=False)  # the keys are known to be right, and the CLIP is there already
+    model.loaded_tensors = len(state) + len(rest)
     try:
         model.set_strength(info.strength)
     except ConfigError as error:  # a header from elsewhere may ask this of a method that cannot do it

@@ -88,6 +88,7 @@ def from_reference(
             f"{where} holds trained tensors only; pass the CLIP weights it was trained on as clip_weights"
         )
     sizes = infer_sizes(own_clip, quick_gelu=True, where=where)
+    loaded = len(state)
     if masked_block is not None and "masked_words.adapter.up.bias" not in state:
         # Trained without text adapters: ours is the identity as long as it is fresh.
         width = (
@@ -130,6 +131,7 @@ def from_reference(
             f"{where} has tensors of unexpected shapes, adapters of different widths perhaps: {'; '.join(other[:4])}"
         )
     model.load_state_dict(state, assign=True)
+    model.loaded_tensors = loaded
     return _frozen(model)
 
 

@@ -47,8 +47,11 @@ def convert(
         stride_frames=stride_frames,
         quick_gelu=quick_gelu,
     )
+    say(f"{model.loaded_tensors} of {len(model.state_dict())} tensors came from files, the others are fresh")
     if json:
-        print_json({"out": str(out), "info": model.info.model_dump(mode="json")})
+        print_json(
+            {"out": str(out), "loaded_tensors": model.loaded_tensors, "info": model.info.model_dump(mode="json")}
+        )
     else:
         show(str(out))
 

@@ -189,7 +189,7 @@ def embed(
     if out is not None:
         _write_embeddings(out, [result for result in results if "embedding" in result], checkpoint)
     if json:
-        print_json({**_described(recognizer, checkpoint), "videos": results})
+        print_json({**_described(recognizer, checkpoint), "unit_norm": True, "videos": results})
     raise typer.Exit(code)
 
 
@@ -237,6 +237,7 @@ def _described(recognizer: "Recognizer", checkpoint: str) -> dict[str, Any]:
         "checkpoint": checkpoint,
         "backbone": info.backbone,
         "trained": info.trained,
+        "loaded_tensors": recognizer.model.loaded_tensors,
         **recognizer.sampling.document(),
         "trained_frames": info.frames if info.trained else None,
         "trained_sampling": info.sampling.document() if info.trained else None,
@@ -298,3 +299,4 @@ def _write_embeddings(out: Path, results: Sequence[Mapping[str, Any]], checkpoin
         buffer, videos=np.array([result["video"] for result in results]), embeddings=embeddings, checkpoint=checkpoint
     )
     write_whole(out, buffer.getvalue())
+    say(f"{out}: {len(embeddings)} embeddings, each of unit norm")

@@ -6,7 +6,7 @@ Every video of a manifest is scored once or named as bad, and what was done stan
 
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -68,6 +68,7 @@ class Evaluation:
                 f"{views['temporal']}x{views['spatial']} views: {data['scored']} of {data['listed']} videos scored, "
                 f"{data['missing']} missing, {data['bad']} bad",
                 *(told or ()),
+                _texts_and_weights(used),
                 *(
                     "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
                     for row in rows
@@ -179,7 +180,7 @@ def evaluate(
         "class_names": list(manifest.class_names),
         "texts": [list(of_class) for of_class in classes.texts],
         "bad_files": [{"path": str(bad.path), "where": bad.where, "reason": bad.reason} for bad in run.bad],
-        "model": model_document(info, checkpoint),
+        "model": model_document(model, checkpoint),
         "seed": info.training.get("seed"),
         "device": str(run.device),
         "precision": precision_of(model),
@@ -199,6 +200,22 @@ def evaluate(
             for n, sample in zip(scored, samples, strict=True)
         ]
     return Evaluation(document, metrics, manifest.class_names, samples, probabilities)
+
+
+def _texts_and_weights(used: Mapping[str, Any]) -> str:
+    """What a zero-shot figure hangs on beside views and classes, in one line."""
+    model, template, more = used["model"], used["template"], len(used["more_templates"])
+    if template is not None:
+        texts = repr(template) + (f" and {more} more templates" if more else "")
+    else:
+        texts = "descriptions" if used["texts_file"] is None else used["texts_file"]["path"]
+    average = model["average"]
+    averaged = f", averaged ({average['kind']})" if isinstance(average, dict) and "kind" in average else ""
+    adapted = "adapted" if model["trained"] else "the frozen CLIP's own"
+    return (
+        f"texts: {texts}, {sum(map(len, used['texts']))} in all; weights: {model['checkpoint'] or 'in memory'}, {adapted}{averaged}, "
+        f"{model['loaded_tensors']} tensors loaded; data: {used['data']['source']}"
+    )
 
 
 def evaluation_dataset(
@@ -245,14 +262,17 @@ def data_document(manifest: Manifest, bad: Sequence[BadFile]) -> dict[str, Any]:
     }
 
 
-def model_document(info: ModelInfo, checkpoint: str | None) -> dict[str, Any]:
+def model_document(model: VideoCLIP, checkpoint: str | None) -> dict[str, Any]:
     """Which model was read, for a report."""
+    info = model.info
     return {
         "checkpoint": checkpoint,
         "trained": info.trained,
         "backbone": info.backbone,
         "method": info.method,
         "weights": info.weights.model_dump(),
+        "loaded_tensors": model.loaded_tensors,
+        "average": info.training.get("average"),
         "adapters": info.layout.model_dump(),
     }
 

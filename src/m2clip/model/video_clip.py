@@ -118,6 +118,8 @@ class VideoCLIP(nn.Module):
         """Which weights were rounded for speed (`model.precision`) and are no longer what a file should hold."""
         self.compiled: CompiledImages | None = None
         """Code that takes the place of `encode_frames` where clips have its shape and nobody wants gradients."""
+        self.loaded_tensors = 0
+        """How many tensors came from files; the others are as they were initialised."""
         self.recompute_blocks = False
         """Whether training keeps only the input of each image block and computes the rest again on the way back."""
         self.visual_head = VisualHead(info.sizes.vision_width, classes=classes) if classes and visual_head else None
