@@ -6,6 +6,7 @@ import io
 import mmap
 import os
 import re
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ def test_a_file_may_be_called_like_the_home_folder(path: Path, tmp_path: Path, m
         assert video.info.frame_count == 40
 
 
-@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
 def test_a_name_that_is_no_text(path: Path, tmp_path: Path, expected: np.ndarray) -> None:
     odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4")
     Path(odd).write_bytes(path.read_bytes())
@@ -266,8 +267,8 @@ def test_an_array_in_a_file(tmp_path: Path, name: str) -> None:
 
 
 def test_a_large_array_is_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """1 TB that was never written: it can be mapped and not loaded."""
-    shape = (330_000, 1024, 1024, 3)
+    """100 GB that were never written: they can be mapped and not loaded."""
+    shape = (33_000, 1024, 1024, 3)
     with (tmp_path / "a.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         file.truncate(file.tell() + int(np.prod(shape)))
