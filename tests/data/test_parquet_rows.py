@@ -59,7 +59,7 @@ def test_a_table_is_what_the_same_csv_is(tmp_path: Path, monkeypatch: pytest.Mon
 def test_whole_numbers_are_ids(tmp_path: Path) -> None:
     path = write(tmp_path, {"path": ["a.mp4", "b.mp4"], "label": [2, 0]})
     assert read_manifest(path, classes=CLASSES).samples.labels.tolist() == [2, 0]
-    with pytest.raises(ManifestError, match=r"list\.parquet:1: the labels are ids \(2\)"):
+    with pytest.raises(ManifestError, match=r"list\.parquet:1: the labels are ids \('2'\)"):
         read_manifest(path)
 
 

@@ -1,5 +1,6 @@
 """Lines of a list -> rows `path label`, many at once. Gives what `plain_rows` gives, or None where that must look closer."""
 
+import codecs
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,8 @@ def _list_rows(part: ListPart, text: pa.StringArray, lines: np.ndarray) -> Rows 
     flat = pc.list_flatten(cells)
     paths = pc.utf8_rtrim(flat.take(pa.array(np.arange(0, len(flat), 2))), " ")
     labels = flat.take(pa.array(np.arange(1, len(flat), 2)))
+    if pc.any(pc.or_(pc.ends_with(paths, ","), pc.ends_with(paths, ";"))).as_py():  # CSV without a header
+        return None
     if any(Path(label).suffix.lower() in VIDEO_SUFFIXES for label in pc.unique(labels).to_pylist()):
         return None
     return Rows(paths, labels, lines)
@@ -62,7 +65,7 @@ def _csv_rows(part: ListPart, header: Header, text: pa.StringArray, lines: np.nd
                 column_types=dict.fromkeys(columns, pa.string()), include_columns=columns, strings_can_be_null=False
             ),
         )
-        if len(table) != len(lines):  # blank lines
+        if len(table) != len(lines) or part.raw.startswith(codecs.BOM_UTF8):  # blank lines; a mark that Arrow drops
             return None
         cells = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in columns}
         if any(pc.any(pc.equal(cells[name], "")).as_py() for name in PATH_LABEL):

@@ -14,6 +14,8 @@ from m2clip.data.listed_rows import VIDEO_SUFFIXES
 from m2clip.data.lists import SUFFIXES
 from m2clip.errors import ManifestError
 
+_SPLITS = frozenset(("train", "training", "val", "valid", "validation", "test", "testing"))
+
 
 @dataclass(frozen=True)
 class ClassFolders:
@@ -48,6 +50,10 @@ def read_class_folders(source: Path) -> ClassFolders:
         if child.is_file() and child.suffix.lower() in VIDEO_SUFFIXES:
             raise ManifestError(f"{child} lies beside the class folders: move it into the folder of its class")
     classes = tuple(child.name for child in children if child.is_dir())
+    if len(classes) > 1 and {name.lower() for name in classes} <= _SPLITS:
+        raise ManifestError(
+            f"{source} holds the splits {' and '.join(classes)}, not classes: give the folder of one, such as {source / classes[0]}"
+        )
     texts: list[str] = []
     codes: list[int] = []
     for code, name in enumerate(classes):

@@ -4,7 +4,8 @@ import hashlib
 import re
 from pathlib import Path
 
-from m2clip.data.classes import ClassTable, read_classes
+from m2clip.data.class_files import read_classes
+from m2clip.data.classes import ClassTable
 from m2clip.data.lists import read_list_file, shown, split_line
 from m2clip.data.manifest import Manifest, Sample, Samples
 from m2clip.errors import ManifestError

@@ -11,18 +11,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from m2clip.data.lists import shown
 from m2clip.data.places import Place, WebAddress, is_absent
+from m2clip.errors import ManifestError
 
 _LOOKED_AT = 100  # lines of a list of folders; the first ones may be missing
 _WEB = re.compile("https?://", re.IGNORECASE)
 
 
-def place_of(base: Path, text: str, folders: Sequence[str] = ()) -> Place:
+def place_of(base: Path, text: str, folders: Sequence[str] = (), endings: Sequence[str] = ()) -> Place:
     """Where a listed video lies: at a web address, or in a file below `base`.
 
     UCF101 and HMDB51 come in folders of classes, but many lists of them name the file alone: it is then looked for in
     `folders`, too. Lists from Windows separate folders by backslashes, and some systems store é as two characters: such a
-    spelling stands where nothing lies under the written one but something under the other.
+    spelling stands where nothing lies under the written one but something under the other. A data set that lists ids of
+    videos leaves their format to who fetched them: `endings` may then stand for that of `text`.
     """
     if _WEB.match(text):
         return WebAddress(text)
@@ -32,24 +35,31 @@ def place_of(base: Path, text: str, folders: Sequence[str] = ()) -> Place:
         spellings.append(text.replace("\\", "/"))
     if not text.isascii():
         spellings += [unicodedata.normalize(form, one) for one in list(spellings) for form in ("NFC", "NFD")]
+    spellings += [one[: len(one) - len(Path(one).suffix)] + ending for one in list(spellings) for ending in endings]
     places = [base / one for one in spellings]
     if alone:
         places += [base / folder / one for folder in folders for one in spellings]
     if len(places) == 1:
         return places[0]
-    return next((place for place in places if place.exists()), places[len(spellings)] if alone else places[0])
+    return next((place for place in places if os.path.exists(place)), places[len(spellings)] if alone else places[0])
 
 
 class ListedPlaces(Sequence[Place]):
     """The places of N listed videos over one column of text: a place is made when it is asked for, and not kept."""
 
     def __init__(
-        self, base: Path, texts: pa.ChunkedArray, labels: np.ndarray, folders: Sequence[Sequence[str]] = ()
+        self,
+        base: Path,
+        texts: pa.ChunkedArray,
+        labels: np.ndarray,
+        *,
+        folders: Sequence[Sequence[str]] = (),
+        endings: Sequence[str] = (),
     ) -> None:
-        """`texts` and `labels` have N entries; `folders` has the folders of each class, or is empty."""
+        """`texts` and `labels` have N entries; `folders` has the folders of each class, or is empty; see `place_of`."""
         self.base = base
         self.texts = texts
-        self._labels, self._folders = labels, tuple(folders)
+        self._labels, self._folders, self._endings = labels, tuple(folders), tuple(endings)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -67,8 +77,8 @@ class ListedPlaces(Sequence[Place]):
 
     @property
     def plain(self) -> bool:
-        """Whether no class has a folder, so that a text alone tells its place."""
-        return not self._folders
+        """Whether each text alone tells its place."""
+        return not (self._folders or self._endings)
 
     def absent(self) -> np.ndarray:
         """bool [N]: whether nothing lies there. Looks at each file, but makes no object for each."""
@@ -82,7 +92,7 @@ class ListedPlaces(Sequence[Place]):
         return gone
 
     def _place(self, text: str, label: int) -> Place:
-        return place_of(self.base, text, self._folders[label] if self._folders else ())
+        return place_of(self.base, text, self._folders[label] if self._folders else (), self._endings)
 
 
 def without_frame_counts(base: Path, texts: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -95,8 +105,22 @@ def without_frame_counts(base: Path, texts: pa.ChunkedArray) -> pa.ChunkedArray:
         return texts
     for text in texts[:_LOOKED_AT].to_pylist():
         alone = re.sub("[ \t]+[0-9]+$", "", text)
-        if (base / text).exists():
+        if os.path.exists(base / text):
             return texts
-        if (base / alone).is_dir():
+        if os.path.isdir(base / alone):
             return pc.replace_substring_regex(texts, "[ \\t]+[0-9]+$", "")
     return texts
+
+
+def need_known_addresses(texts: pa.ChunkedArray, wheres: Sequence[str]) -> None:
+    """Raise ManifestError where a list names an address of another kind than http:// and https://."""
+    row = 0
+    for chunk in texts.chunks:
+        found = pc.match_substring_regex(chunk, "^[A-Za-z][A-Za-z0-9+.-]+://").to_numpy(zero_copy_only=False)
+        for n in np.flatnonzero(found).tolist():
+            if not _WEB.match(chunk[n].as_py()):
+                raise ManifestError(
+                    f"{wheres[row + n]}: {shown(chunk[n].as_py())} is no address of http:// or https://: fetch the videos, "
+                    "and list the files"
+                )
+        row += len(chunk)

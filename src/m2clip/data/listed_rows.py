@@ -19,6 +19,9 @@ VIDEO_SUFFIXES = frozenset(
 )
 PATH_LABEL = ("path", "label")
 TIMES = ("start_seconds", "end_seconds")
+_HEADER = re.compile(
+    r"(path|file|file_?name|video|video_?(path|name))[ \t]+(label|class|id|(label|class)_?id)", re.IGNORECASE
+)
 KINETICS = ("label", "youtube_id", "time_start", "time_end")  # the header of the data set's own files
 
 
@@ -82,6 +85,11 @@ def plain_rows(part: ListPart, form: Form) -> Rows:
         rows = list(_list_rows(part, labelled=form.labelled))
     else:
         rows = list((_kinetics_rows if form.kinetics else _csv_rows)(part, form.header))
+    return rows_of(rows)
+
+
+def rows_of(rows: Sequence[Row]) -> Rows:
+    """The columns of these rows."""
     return Rows(
         pa.array([row.path for row in rows], pa.string()),
         pa.array([row.label for row in rows], pa.string()),
@@ -126,6 +134,10 @@ def _list_rows(part: ListPart, *, labelled: bool) -> Iterator[Row]:
     for number, line in _samples(part):
         where = part.where(number)
         path, label = _split(line)
+        if label and path.endswith((",", ";")):
+            raise ManifestError(
+                f"{where}: {shown(line)} looks like CSV: put the header path{path[-1]}label above the first line"
+            )
         if bool(label) != labelled or not (label or Path(line).suffix.lower() in VIDEO_SUFFIXES):
             wish = "a path and nothing behind it, like the lines above" if label else "`path label`"
             comma = next((one for one in ",;" if one in line), "")
@@ -147,7 +159,7 @@ def _samples(part: ListPart) -> Iterator[tuple[int, str]]:
         note = line == "#" or (
             line.startswith(("# ", "#\t")) and Path(_split(line)[0]).suffix.lower() not in VIDEO_SUFFIXES
         )
-        if not note and not (first and line.lower().split() == list(PATH_LABEL)):
+        if not note and not (first and _HEADER.fullmatch(line)):
             yield number, line
         first = first and note
 

@@ -124,9 +124,9 @@ class ListFile(ListPart):
     """Of the file's bytes (of the unpacked bytes of a .gz): what `sha256sum` prints."""
 
 
-def read_list_file(path: Path) -> ListFile:
-    """Read a text file whole (UTF-8, or UTF-16 with a byte order mark). Raises ManifestError."""
-    check_suffix(path)
+def read_list_file(path: Path, suffixes: Sequence[str] = SUFFIXES) -> ListFile:
+    """Read a text file whole (UTF-8, or UTF-16 with a byte order mark; packed as .gz, too). Raises ManifestError."""
+    check_suffix(path, suffixes)
     digest = hashlib.sha256()
     blocks: list[bytes] = []
     for _, block in text_blocks(path, digest):

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from m2clip.data.class_files import read_classes
 from m2clip.data.class_folders import read_class_folders
-from m2clip.data.classes import ClassTable, all_ids, read_classes
-from m2clip.data.listed_places import ListedPlaces, without_frame_counts
+from m2clip.data.classes import ClassTable, all_numbers
+from m2clip.data.json_lists import JSON, JsonList
+from m2clip.data.listed_places import ListedPlaces, need_known_addresses, without_frame_counts
 from m2clip.data.listed_rows import VIDEO_SUFFIXES
 from m2clip.data.listings import ListText, joined
-from m2clip.data.lists import SUFFIXES, check_suffix
+from m2clip.data.lists import SUFFIXES, check_suffix, shown
 from m2clip.data.parquet_rows import PARQUET, ParquetTable
 from m2clip.data.samples import ListedLines, Sample, Samples
 from m2clip.data.shard_lists import names_shards, read_shards
@@ -62,8 +64,8 @@ def read_manifest(
     `source` is a folder with one folder a class; or a CSV with the header `path,label` and, if wanted,
     `start_seconds,end_seconds` (other columns are ignored); or a list of lines `path label`, the label behind the last
     space. Lines of a list that all lack a label take the name of the file's folder (UCF101's test lists).
-    Files end in .csv, .tsv, .txt or .list, each also packed as .gz, or in .parquet, with the columns
-    of the CSV. docs/data/lists.md tells all that is understood.
+    Files end in .csv, .tsv, .txt or .list, each also packed as .gz, or in .parquet or .json with the
+    columns of the CSV. docs/data/lists.md tells all that is understood.
 
     Labels are ids, or names of `classes`. Without `classes`, names are collected and sorted; the splits of one data set
     must then be read with the classes of the first, `ClassTable(train.class_names)`. Paths are relative to `root`, or
@@ -100,8 +102,8 @@ def _of_folder(source: Path, classes: ClassTable | None) -> Manifest:
 
 
 def _of_list(source: Path, classes: ClassTable | None, base: Path) -> Manifest:
-    check_suffix(source, (*SUFFIXES, PARQUET))
-    file: ListText | ParquetTable = ParquetTable(source) if source.suffix.lower() == PARQUET else ListText(source)
+    check_suffix(source, (*SUFFIXES, JSON, PARQUET))
+    file = _opened(source)
     listing = joined(file.rows())
     if not len(listing.texts):
         raise ManifestError(f"{source} lists no video: write lines `path label`, or a CSV with the header path,label")
@@ -109,10 +111,19 @@ def _of_list(source: Path, classes: ClassTable | None, base: Path) -> Manifest:
     named = [(lines[row], label) for row, label in zip(listing.first_rows, listing.labels, strict=True)]
     table = classes or _collect_classes(named)
     labels = np.array(table.resolve(named, by_name=classes is None), np.int64)[listing.codes]
-    form = file.form if isinstance(file, ListText) else None
-    texts = without_frame_counts(base, listing.texts) if form and form.header is None else listing.texts
+    texts = listing.texts
+    need_known_addresses(texts, lines)
+    folders: Sequence[Sequence[str]] = [(folder,) if folder else () for folder in table.folders]
+    endings: tuple[str, ...] = ()
+    if isinstance(file, ListText) and file.form and file.form.kinetics:
+        folders = folders or [(name, name.replace(" ", "_")) for name in table.names]
+        endings = (".mkv", ".webm", "")
+    elif isinstance(file, JsonList) and file.video_ids:
+        endings = (".mp4", "")
+    elif isinstance(file, ListText) and file.form and file.form.header is None:
+        texts = without_frame_counts(base, texts)
     samples = Samples(
-        ListedPlaces(base, texts, labels, _folders(table, kinetics=form is not None and form.kinetics)),
+        ListedPlaces(base, texts, labels, folders=folders, endings=endings),
         labels,
         wheres=lines,
         start_seconds=listing.start_seconds,
@@ -121,19 +132,18 @@ def _of_list(source: Path, classes: ClassTable | None, base: Path) -> Manifest:
     return Manifest(samples, table.names, table.texts, str(source), file.sha256)
 
 
-def _folders(table: ClassTable, *, kinetics: bool) -> Sequence[Sequence[str]]:
-    """The folders that each class's videos may lie in where a list names the file alone."""
-    if table.folders:
-        return [(folder,) if folder else () for folder in table.folders]
-    return [(name, name.replace(" ", "_")) for name in table.names] if kinetics else ()
+def _opened(source: Path) -> ListText | ParquetTable | JsonList:
+    if source.suffix.lower() == PARQUET:
+        return ParquetTable(source)
+    return JsonList(source) if source.name.lower().removesuffix(".gz").endswith(JSON) else ListText(source)
 
 
 def _collect_classes(named: Sequence[tuple[str, str]]) -> ClassTable:
     names = sorted(label for _, label in named)
-    if all_ids(names):
+    if all_numbers(names):
         where, label = named[0]
         raise ManifestError(
-            f"{where}: the labels are ids ({label}), but nothing names the classes: "
+            f"{where}: the labels are ids ({shown(label)}), but nothing names the classes: "
             "give a class file (CSV id,name or a text file with one name a line)"
         )
     return ClassTable(tuple(names))

@@ -2,6 +2,7 @@
 
 import codecs
 import gzip
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -69,7 +70,7 @@ def _bytes(path: Path, digest: Digest) -> Iterator[bytes]:
 def _in_utf8(path: Path, pieces: Iterator[bytes]) -> Iterator[bytes]:
     start = next(pieces, b"")
     if not start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        yield start.removeprefix(codecs.BOM_UTF8)
+        yield start
         yield from pieces
         return
     decoder = codecs.getincrementaldecoder("utf-16")()
@@ -107,4 +108,6 @@ def _checked(path: Path, first_line: int, block: bytes) -> bytes:
             ) from None
     if zero >= 0:
         raise ManifestError(f"{path}:{line(zero)}: a zero byte, so no UTF-8 text: save the file as UTF-8")
+    if codecs.BOM_UTF8 in block:  # at the start of a line, from files that were put together
+        block = re.sub(b"^(?:" + codecs.BOM_UTF8 + b")+", b"", block, flags=re.MULTILINE)
     return block
