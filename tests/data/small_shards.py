@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from m2clip.data.dataset import VideoDataset
+from m2clip.data.frame_cache import FrameCache
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.samples import Samples
 from tests.small_inputs import moving_square, write_video
@@ -31,9 +32,8 @@ def small_videos(folder: Path, count: int) -> Manifest:
     return Manifest(samples, ("one", "two"), (), str(folder / "list.txt"), "0" * 64)
 
 
-def dataset_of(samples: Samples, class_names: tuple[str, ...] = ("one", "two"), *, train: bool = True) -> VideoDataset:
-    """Small clips of these samples."""
-    manifest = Manifest(samples, class_names, (), "somewhere", "0" * 64)
-    return VideoDataset(
-        manifest, frames=4, size=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), seed=3, train=train, flip=train
-    )
+def dataset_of(samples: Samples, *, train: bool = True, cache: FrameCache | None = None) -> VideoDataset:
+    """Small clips of samples of two classes."""
+    manifest = Manifest(samples, ("one", "two"), (), "somewhere", "0" * 64)
+    settings = {"frames": 4, "size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "seed": 3}
+    return VideoDataset(manifest, train=train, flip=train, cache=cache, **settings)  # type: ignore[arg-type]

@@ -11,6 +11,7 @@ import torch
 
 from m2clip.data import shard_cache
 from m2clip.data.dataset import BadFile, Batch, VideoDataset
+from m2clip.data.frame_cache import FrameCache
 from m2clip.data.loading import make_loader
 from m2clip.data.manifest import Manifest, read_manifest
 from m2clip.data.shard_lists import read_shards
@@ -143,6 +144,24 @@ def test_an_index_that_cannot_be_fetched(server: Server) -> None:
         read_manifest(f"{server.url}/set/shards.parquet")
     with pytest.raises(ManifestError, match=r"shard-000009\.tar: its server answers 404"):
         read_manifest(f"{server.url}/set/shard-{{000008..000009}}.tar".replace("000008", "000009"))
+
+
+def test_decoded_frames_are_kept_for_members_too(folder: Path, server: Server, tmp_path: Path) -> None:
+    expected = epoch_of(dataset_of(read_shards(folder).samples), shuffle=True)
+    cache = FrameCache(tmp_path / "frames", most_bytes=2**30)
+    for source in (folder, f"{server.url}/set/shards.parquet"):
+        dataset = dataset_of(read_shards(source).samples, cache=cache)
+        before = len(list((tmp_path / "frames").iterdir()))
+        for _ in range(2):
+            found = {
+                int(n): one
+                for batch in epoch_of(dataset, shuffle=True)
+                for n, one in zip(batch.indices, batch.pixels, strict=True)
+            }
+            for batch in expected:
+                for n, one in zip(batch.indices.tolist(), batch.pixels, strict=True):
+                    assert torch.equal(found[n], one)
+        assert len(list((tmp_path / "frames").iterdir())) == before + 7
 
 
 def test_the_webdataset_library_reads_ours(files: Manifest, folder: Path) -> None:

@@ -23,11 +23,13 @@ import torch
 
 from m2clip.data.manifest import Sample
 from m2clip.data.parts import Part
+from m2clip.data.places import Place, ShardMember
 from m2clip.data.transforms import shrunk
 from m2clip.data.video import Video
+from m2clip.data.web import is_web_address
 from m2clip.errors import ConfigError
 
-_FORMAT = 2  # to be raised when the same settings give other frames than before
+_FORMAT = 3  # to be raised when the same settings give other frames than before
 _FRAMES_AT_A_TIME = 16  # held in memory while a file is written
 _SCAN_SECONDS = 10.0  # how old a look at the folder's size may be
 _DRAFT = ".draft"
@@ -138,19 +140,13 @@ class FrameCache:
         return True
 
     def _path(self, sample: Sample) -> Path | None:
-        """The file of a sample; None where its video is no file that can be found."""
-        if not isinstance(sample.path, Path):
-            return None
-        try:
-            found = os.stat(sample.path)
-            video = os.path.abspath(sample.path)
-            # The time of a folder of images does not change where an image in it is written anew.
-            images = _facts_of_images(video) if stat.S_ISDIR(found.st_mode) else ()
-        except (OSError, ValueError):
+        """The file of a sample; None where nobody can tell whether its video is still the same."""
+        video = _identity(sample.path)
+        if video is None:
             return None
         part = (sample.start_seconds, sample.end_seconds)
         versions = [av.library_versions[name] for name in ("libavcodec", "libavformat", "libswscale")]
-        facts = (_FORMAT, video, found.st_size, found.st_mtime_ns, images, part, self._short_side, versions)
+        facts = (_FORMAT, video, part, self._short_side, versions)
         return self._folder / f"{hashlib.sha256(repr(facts).encode()).hexdigest()}.npy"
 
     def _bytes_used(self) -> int:
@@ -171,6 +167,25 @@ class FrameCache:
         if not self._told:
             self._told.fill_(1)
             _log.warning(sentence)
+
+
+def _identity(place: Place) -> tuple[object, ...] | None:
+    """What changes where a video changes; None where nothing is known to."""
+    member: tuple[object, ...] = ()
+    if isinstance(place, ShardMember):
+        member = (place.offset, place.size)
+        if is_web_address(place.shard):
+            return (place.shard_sha256, *member) if place.shard_sha256 else None
+    elif not isinstance(place, Path):
+        return None
+    try:
+        path = os.path.abspath(place.shard if isinstance(place, ShardMember) else place)
+        found = os.stat(path)
+        # The time of a folder of images does not change where an image in it is written anew.
+        images = _facts_of_images(path) if stat.S_ISDIR(found.st_mode) else ()
+    except (OSError, ValueError):
+        return None
+    return (path, found.st_size, found.st_mtime_ns, images, *member)
 
 
 def _facts_of_images(folder: str) -> tuple[object, ...]:
