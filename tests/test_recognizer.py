@@ -17,10 +17,12 @@ from m2clip.data.tokenizer import get_tokenizer
 from m2clip.data.transforms import PixelStatistics
 from m2clip.data.transforms import test_pixels as pixels_of_frames
 from m2clip.data.video import Video
+from m2clip.data.web import WebLimits
 from m2clip.errors import CheckpointError, ConfigError, VideoError
 from m2clip.kept_texts import kept_class_embeddings
 from m2clip.recognizer import Window, find_model
 from tests.small_inputs import moving_square, tiny_model, write_video
+from tests.web_server import body, serving
 
 LABELS = ["walking", "running", "jumping rope"]
 
@@ -63,6 +65,47 @@ def test_path_bytes_and_array_are_the_same_video(video: Path) -> None:
     assert recognizer.classify(str(video), LABELS) == expected
     assert recognizer.classify(video.read_bytes(), LABELS) == expected
     assert recognizer.classify(pixels, LABELS) == expected
+
+
+def test_a_video_that_is_open_stays_open(video: Path) -> None:
+    recognizer = Recognizer(tiny_model())
+    with Video(video) as opened:
+        assert recognizer.classify(opened, LABELS) == recognizer.classify(video, LABELS)
+        np.testing.assert_array_equal(recognizer.embed(opened), recognizer.embed(video))
+        assert recognizer.timeline(opened, LABELS) == recognizer.timeline(video, LABELS)
+        assert opened.frames([39]).shape == (1, 48, 48, 3)
+
+
+def test_web_addresses_can_be_switched_off_or_limited(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+    model = tiny_model()
+    with serving() as server:
+        server.answers["/a.mp4"] = body(video.read_bytes())
+        url = server.url + "/a.mp4"
+        expected = Recognizer(model).classify(video, LABELS)
+        assert Recognizer(model).classify(url, LABELS) == expected
+        with pytest.raises(VideoError, match="it is larger than 99 bytes"):
+            Recognizer(model, web=WebLimits(most_bytes=99)).embed(url)
+        asked = len(server.seen)
+        with pytest.raises(VideoError, match="web addresses are switched off here"):
+            Recognizer(model, web=None).timeline(url, LABELS)
+        assert len(server.seen) == asked
+
+
+@pytest.mark.case("T4")
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_clip_of_one_colour_gives_finite_scores(value: int) -> None:
+    """Black clips stand in for broken files in many data sets; a norm of zero must not become NaN."""
+    blank = np.full((16, 40, 56, 3), value, np.uint8)
+    for model in (tiny_model(LABELS), trained_model(LABELS)):
+        for precision in ("fp32", "bf16"):
+            recognizer = Recognizer(model, precision=precision)
+            scores = [one.score for one in recognizer.classify(blank)]
+            assert np.isfinite(scores).all()
+            assert sum(scores) == pytest.approx(1, abs=1e-5)
+            embedding = recognizer.embed(blank)
+            assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-5)
+            assert all(np.isfinite(one.score) for window in recognizer.timeline(blank) for one in window.predictions)
 
 
 def test_the_best_come_first_and_top_limits_them(video: Path) -> None:

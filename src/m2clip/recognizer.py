@@ -1,7 +1,8 @@
 """One video -> labels, an embedding, a timeline: what the command line and programs call."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from m2clip.data.parts import Part, part_between, shown_part, window_spans
 from m2clip.data.prompts import class_texts
 from m2clip.data.transforms import PixelStatistics, shrunk, test_pixels
 from m2clip.data.video import Video
+from m2clip.data.web import DEFAULT_LIMITS, WebLimits
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.kept_texts import kept_class_embeddings
 from m2clip.model.compiled import compile_images
@@ -88,6 +90,7 @@ class Recognizer:
     `precision`: fp32 gives the same scores everywhere; bf16 is faster where the hardware has it, and rounds (a given model is
     copied for it); auto: bf16 where it is native.
     `texts` makes the texts of named labels (`data.descriptions`); None: the model's own texts and templates do.
+    `web`: what fetching a video behind http:// or https:// may take; None: addresses are refused, as for strangers' texts.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Recognizer:
         strength: float | None = None,
         precision: Precision = "fp32",
         texts: TextSource | None = None,
+        web: WebLimits | None = DEFAULT_LIMITS,
     ) -> None:
         given = isinstance(model, VideoCLIP)
         if not isinstance(model, VideoCLIP):
@@ -119,7 +123,7 @@ class Recognizer:
             frames=frames, stride_frames=stride_frames, fps=fps, clip_seconds=clip_seconds
         )
         self.views_temporal, self.views_spatial = views_temporal, views_spatial
-        self._texts = texts
+        self._texts, self._web = texts, web
         self._prepared: dict[object, Classes] = {}  # the set used last stands last
 
     def compile(self, *, tell: Callable[[str], None] = lambda sentence: None) -> None:
@@ -129,10 +133,10 @@ class Recognizer:
     def classify(self, video: Any, labels: Labels | None = None, top: int = 5) -> list[Prediction]:
         """The `top` most probable labels of a video, best first.
 
-        `video`: a path, the bytes of a file, or uint8 [T, H, W, 3]. `labels`: names (put into the model's template), a
-        mapping from names to one or more texts (used as they are), or None for the classes that the model was trained on.
-        Scores are probabilities over the labels: of the reading `ensemble` for a trained model with a visual head and
-        exactly its own classes, else of `similarity`; so a model with fresh adapters gives CLIP's own scores.
+        `video`: whatever `data.video.Video` takes, or a Video that is open (it stays open). `labels`: names (put into the
+        model's template), a mapping from names to one or more texts (used as they are), or None for the classes that the model
+        was trained on. Scores are probabilities over the labels: of the reading `ensemble` for a trained model with a visual
+        head and exactly its own classes, else of `similarity`; so a model with fresh adapters gives CLIP's own scores.
 
         Raises ConfigError for labels that cannot be used and VideoError for a video that cannot be read.
         """
@@ -141,12 +145,12 @@ class Recognizer:
     def score(self, video: Any, labels: Labels | None = None) -> VideoScores:
         """Like `classify`, but the probabilities of all labels, and of each view."""
         classes = self.prepare(labels)
-        with Video(video) as opened:
+        with self._opened(video) as opened:
             return self._score_parts(opened, [_whole(opened)], classes)[0]
 
     def embed(self, video: Any) -> NDArray[np.float32]:
         """The embedding of a video, float32 [D], of unit norm; of several views the mean of their unit embeddings."""
-        with Video(video) as opened:
+        with self._opened(video) as opened:
             features = self._encode(opened, self._sampled([_whole(opened)]))
         mean = F.normalize(features.embedding.float(), dim=-1).mean(0)
         return F.normalize(mean, dim=0).cpu().numpy()
@@ -169,7 +173,7 @@ class Recognizer:
                 raise ConfigError(f"{name} is {value}: it must be a number of seconds above 0")
         classes = self.prepare(labels)
         found: list[Window] = []
-        with Video(video) as opened:
+        with self._opened(video) as opened:
             times, duration = opened.info.pts_seconds, opened.info.duration_seconds
             spans = list(window_spans(duration, window_seconds, step_seconds))
             for first in range(0, len(spans), WINDOWS_PER_BATCH):
@@ -179,6 +183,15 @@ class Recognizer:
                     Window(start, end, tuple(result.top(top))) for (start, end), result in zip(some, read, strict=True)
                 ]
         return found
+
+    @contextmanager
+    def _opened(self, video: Any) -> Iterator[Video]:
+        """The video, closed afterwards unless it was open before."""
+        if isinstance(video, Video):
+            yield video
+        else:
+            with Video(video, web=self._web) as opened:
+                yield opened
 
     def prepare(self, labels: Labels | None = None) -> Classes:
         """Check labels and encode their texts; the last few sets are kept, so that many videos cost each of them once."""

@@ -29,7 +29,9 @@ class PrecisionName(StrEnum):
 
 _MOST_VIEWS = 256  # the clips of one video are encoded together: 8 frames of 224 pixels are 5 MB a view
 
-Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help="Video files.")]
+_VIDEO = "video files, folders of images, .npy files, http:// or https:// addresses, or - for standard input"
+Videos = Annotated[list[str], typer.Argument(metavar="VIDEO...", help=f"{_VIDEO[0].upper()}{_VIDEO[1:]}.")]
+OneVideo = Annotated[str, typer.Argument(metavar="VIDEO", help=f"One of {_VIDEO}.")]
 LabelsOption = Annotated[str | None, typer.Option("--labels", help='Names, separated by commas: "running,\\"a, b\\"".')]
 LabelsFile = Annotated[
     Path | None, typer.Option("--labels-file", help="Class table: CSV id,name[,text_1...] or one name a line.")
@@ -97,6 +99,13 @@ BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Videos at a
 Workers = Annotated[int, typer.Option("--workers", min=0, max=256, help="Processes that decode; 0: this one.")]
 BadFilePolicy = Annotated[
     OnBadFile, typer.Option("--on-bad-file", help="skip: name, count, go on; stop: end with an error.")
+]
+MostLost = Annotated[
+    float,
+    typer.Option("--most-lost", min=0, max=1, help="Share of its frames that a video may have lost before it is bad."),
+]
+FileSeconds = Annotated[
+    float, typer.Option("--file-seconds", min=1e-3, help="How long a video may keep a worker busy before it is bad.")
 ]
 Root = Annotated[Path | None, typer.Option("--root", help="Folder that paths in a list are relative to.")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="Class table: CSV id,name or one name a line.")]

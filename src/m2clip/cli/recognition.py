@@ -1,6 +1,7 @@
 """Commands that look at single videos: classify, timeline, embed."""
 
 import io
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from m2clip.cli.options import (
     Json,
     LabelsFile,
     LabelsOption,
+    OneVideo,
     Precision,
     PrecisionName,
     Strength,
@@ -37,6 +39,7 @@ from m2clip.errors import VideoError
 
 if TYPE_CHECKING:
     from m2clip.data.descriptions import TextSource
+    from m2clip.data.video import Video
     from m2clip.model.video_clip import VideoCLIP
     from m2clip.recognizer import Labels, Recognizer
 
@@ -78,8 +81,8 @@ def classify(
     chosen = _labels(recognizer.model, names, labels_file, source)
     classes = recognizer.prepare(chosen)
 
-    def one(video: str) -> dict[str, Any]:
-        read = recognizer.score(video, chosen)
+    def one(video: str, opened: "Video") -> dict[str, Any]:
+        read = recognizer.score(opened, chosen)
         by_label = dict(zip(classes.names, read.views.T.tolist(), strict=True))
         best = read.top(top)
         if not json:
@@ -104,7 +107,7 @@ def classify(
 
 
 def timeline(
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="Video file.")],
+    video: OneVideo,
     labels: LabelsOption = None,
     labels_file: LabelsFile = None,
     window_seconds: Annotated[float, typer.Option("--window", help="Length of a window, seconds.")] = 2.0,
@@ -139,11 +142,14 @@ def timeline(
         compiled=compiled,
     )
     chosen = _labels(recognizer.model, names, labels_file, source)
-    windows = recognizer.timeline(video, chosen, window_seconds, step_seconds, top)
+    with _opened(video) as opened:
+        windows = recognizer.timeline(opened, chosen, window_seconds, step_seconds, top)
+        lost = _tell_lost_frames(opened)
     if json:
         found = [{**vars(window), "predictions": [vars(one) for one in window.predictions]} for window in windows]
         reading = recognizer.prepare(chosen).reading
-        print_json({**_described(recognizer, checkpoint), "reading": reading, "video": video, "windows": found})
+        described = _described(recognizer, checkpoint)
+        print_json({**described, "reading": reading, "video": video, "lost_frames": lost, "windows": found})
         return
     for window in windows:
         best = "  ".join(f"{found.score:.4f} {found.label}" for found in window.predictions)
@@ -185,7 +191,7 @@ def embed(
         from m2clip.report.files import results_folder
 
         results_folder(out.parent)  # before the work, which would be lost
-    results, code = _for_each(videos, lambda video: {"embedding": recognizer.embed(video).tolist()}, bar=True)
+    results, code = _for_each(videos, lambda _, opened: {"embedding": recognizer.embed(opened).tolist()}, bar=True)
     if out is not None:
         _write_embeddings(out, [result for result in results if "embedding" in result], checkpoint)
     if json:
@@ -248,20 +254,42 @@ def _described(recognizer: "Recognizer", checkpoint: str) -> dict[str, Any]:
 
 
 def _for_each(
-    videos: Sequence[str], work: Callable[[str], dict[str, Any]], *, bar: bool
+    videos: Sequence[str], work: "Callable[[str, Video], dict[str, Any]]", *, bar: bool
 ) -> tuple[list[dict[str, Any]], int]:
     """Results in the order of the videos and the exit code: a bad video is named, and the others are still done."""
     results, code = [], 0
     with progress_bar("videos", shown=bar and len(videos) > 1) as progress:
         for video in videos:
             try:
-                results.append({"video": video, **work(video)})
+                with _opened(video) as opened:
+                    result = work(video, opened)
+                    results.append({"video": video, "lost_frames": _tell_lost_frames(opened), **result})
             except VideoError as error:
                 say(str(error))
                 results.append({"video": video, "error": str(error)})
                 code = 1
             progress(len(results), len(videos))
     return results, code
+
+
+def _opened(video: str) -> "Video":
+    from m2clip.data.video import Video
+
+    if video != "-":
+        return Video(video)
+    if sys.stdin is None or sys.stdin.isatty():
+        raise VideoError("- is standard input, and nothing is piped into it: write `cat clip.mp4 | m2clip classify -`")
+    return Video(sys.stdin.buffer)
+
+
+def _tell_lost_frames(opened: "Video") -> int:
+    """How many frames damage has taken, as far as they were looked for; it is told, for the result is of the others."""
+    info = opened.info
+    if info.lost_frames:
+        say(
+            f"{opened.name}: {info.lost_frames} of {info.frame_count + info.lost_frames} frames are lost; the others are used"
+        )
+    return info.lost_frames
 
 
 def _labels(
