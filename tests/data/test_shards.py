@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from m2clip.data import shards
-from m2clip.data.places import ShardMember
+from m2clip.data.places import ShardMember, is_absent
+from m2clip.data.samples import Samples
 from m2clip.data.shards import Shard, ShardPlaces, expand_braces, member_bytes
 from m2clip.errors import ConfigError, VideoError
 
@@ -47,6 +48,20 @@ def test_secrets_of_an_address_stay_out_of_messages() -> None:
         member_bytes(member)
 
 
+def test_a_member_is_absent_where_its_shard_is(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").touch()
+    shards = [
+        Shard(str(tmp_path / "a.tar")),
+        Shard(str(tmp_path / "b.tar")),
+        Shard("https://me:word@host.example/c.tar"),
+    ]
+    names, nothing = pa.chunked_array([["x.mp4"] * 3]), np.zeros(3, np.int64)
+    samples = Samples(ShardPlaces(shards, numbers=np.arange(3), names=names, offsets=nothing, sizes=nothing), nothing)
+    assert [str(sample.path) for sample in samples.missing()] == [f"{tmp_path}/b.tar/x.mp4"]
+    assert [is_absent(place) for place in samples.places] == [False, True, False]
+    assert str(samples.places[2]) == "https://host.example/c.tar/x.mp4"
+
+
 def test_places_are_columns_and_can_be_sent_to_a_worker() -> None:
     places = ShardPlaces(
         [Shard("a.tar", 100, "1" * 64), Shard("b.tar")],
@@ -62,6 +77,7 @@ def test_places_are_columns_and_can_be_sent_to_a_worker() -> None:
         assert copy[1:] == [ShardMember("b.tar", "y.mp4", 512, 8), last]
         assert copy[np.int64(2)] == last  # type: ignore[call-overload]
     assert not places.are_fetched
+    assert places.absent().tolist() == [True, True, True]
     with pytest.raises(IndexError):
         places[3]
 

@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from m2clip.data.web import is_web_address
+
 
 @dataclass(frozen=True)
 class WebAddress:
@@ -13,7 +15,7 @@ class WebAddress:
     url: str
 
     def __str__(self) -> str:
-        return re.sub("(?<=://)[^/?#]*@", "", self.url)  # a user and password have no place in reports
+        return _without_credentials(self.url)
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,17 @@ class ShardMember:
     """Of the whole tar file, which is held against it where it is fetched; "" where nobody has noted it."""
 
     def __str__(self) -> str:
-        return f"{self.shard}/{self.name}"
+        return f"{_without_credentials(self.shard)}/{self.name}"
 
 
 Place = Path | WebAddress | ShardMember
 
 
+def _without_credentials(address: str) -> str:
+    return re.sub("(?<=://)[^/?#]*@", "", address)  # a user and password have no place in reports
+
+
 def is_absent(place: Place) -> bool:
-    """Whether nothing can be there: a path that does not exist. What lies elsewhere is only known when it is read."""
-    return isinstance(place, Path) and not os.path.exists(place)  # which is False for names that no system allows, too
+    """Whether nothing can be there: a path or a shard that does not exist. What lies on the web is only known when it is read."""
+    path = place.shard if isinstance(place, ShardMember) and not is_web_address(place.shard) else place
+    return isinstance(path, str | Path) and not os.path.exists(path)  # False for names that no system allows, too

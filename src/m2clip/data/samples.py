@@ -8,6 +8,7 @@ import numpy as np
 
 from m2clip.data.listed_places import ListedPlaces
 from m2clip.data.places import Place, is_absent
+from m2clip.data.shards import ShardPlaces
 
 T = TypeVar("T")
 
@@ -112,7 +113,7 @@ class Samples(Sequence[Sample]):
 
     def missing(self) -> "Samples":
         """The samples whose file does not exist."""
-        if isinstance(self.places, ListedPlaces):
+        if isinstance(self.places, ListedPlaces | ShardPlaces):
             absent = self.places.absent()
         else:
             absent = np.fromiter((is_absent(place) for place in self.places), bool, len(self))

@@ -65,6 +65,11 @@ class ShardPlaces(Sequence[Place]):
         name = self._names[int(index)].as_py()
         return ShardMember(shard.path, name, int(self.offsets[index]), int(self.sizes[index]), shard.sha256)
 
+    def absent(self) -> np.ndarray:
+        """bool [N]: whether its shard is not there; behind a web address that is only known when it is fetched."""
+        gone = [not is_web_address(shard.path) and not os.path.exists(shard.path) for shard in self.shards]
+        return np.array(gone, bool)[self.numbers]
+
     @property
     def are_fetched(self) -> bool:
         """Whether some shard lies behind a web address."""
