@@ -18,8 +18,7 @@ def files(root: Path, *names: str) -> Path:
 
 def only(root: Path, **others: Path | None) -> tuple[tuple[str, ...], list[str]]:
     """Class names, and the relative paths of the one listing."""
-    options: dict[str, Path | None] = {"classes": None, "root": None, "val": None, "test": None, **others}
-    [listing] = read_listings(root, **options)  # type: ignore[arg-type]
+    [listing] = read_listings(root, **others)
     return listing.class_names, [str(sample.path.relative_to(root)) for sample in listing.samples]  # type: ignore[union-attr]
 
 
@@ -45,22 +44,20 @@ def test_a_class_table_says_that_folders_are_classes(tmp_path: Path) -> None:
 def test_lists_to_test_on_take_the_classes_of_the_first(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("path,label\na.mp4,run\nb.mp4,walk\n")
     (tmp_path / "val.csv").write_text("path,label\nc.mp4,walk\n")
-    listings = read_listings(
-        tmp_path / "train.csv", classes=None, root=tmp_path / "videos", val=tmp_path / "val.csv", test=None
-    )
+    listings = read_listings(tmp_path / "train.csv", root=tmp_path / "videos", val=tmp_path / "val.csv")
     assert [(one.name, one.class_names) for one in listings] == [("data", ("run", "walk")), ("val", ("run", "walk"))]
     assert [sample.label for sample in listings[1].samples] == [1]
     (tmp_path / "val.csv").write_text("path,label\nc.mp4,swim\n")
     with pytest.raises(ManifestError, match=r"val\.csv:2: unknown class 'swim'"):
-        read_listings(tmp_path / "train.csv", classes=None, root=None, val=tmp_path / "val.csv", test=None)
+        read_listings(tmp_path / "train.csv", val=tmp_path / "val.csv")
 
 
 def test_nothing_to_check_is_an_error(tmp_path: Path) -> None:
     for root, sentence in ((None, "holds no video"), (tmp_path, "leave out root")):
         with pytest.raises(ManifestError, match=sentence):
-            read_listings(tmp_path, classes=None, root=root, val=None, test=None)
+            read_listings(tmp_path, root=root)
     with pytest.raises(ManifestError, match="does not exist"):
-        read_listings(tmp_path / "gone.csv", classes=None, root=None, val=None, test=None)
+        read_listings(tmp_path / "gone.csv")
 
 
 def test_one_file_by_several_ways_is_one_video(tmp_path: Path) -> None:
@@ -69,7 +66,7 @@ def test_one_file_by_several_ways_is_one_video(tmp_path: Path) -> None:
     os.link(tmp_path / "a.mp4", tmp_path / "hard.mp4")
     rows = ["link.mp4", "b.mp4", "./a.mp4", "hard.mp4", "gone.mp4", "./gone.mp4", "http://x/a.mp4", "http://x/a.mp4"]
     (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"{row},one\n" for row in rows))
-    listings = read_listings(tmp_path / "list.csv", classes=None, root=None, val=None, test=None)
+    listings = read_listings(tmp_path / "list.csv")
     places, columns = unique_files(listings)
     assert columns[0].tolist() == [0, 1, 0, 0, 2, 2, 3, 3]
     assert len(places) == 4

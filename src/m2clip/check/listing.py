@@ -27,22 +27,21 @@ class Listing:
 
 
 def read_listings(
-    data: Path, *, classes: Path | None, root: Path | None, val: Path | None, test: Path | None
+    data: str | Path,
+    *,
+    classes: Path | None = None,
+    root: Path | None = None,
+    val: str | Path | None = None,
+    test: str | Path | None = None,
 ) -> list[Listing]:
     """The list to train on and those to test on, all read with the same classes. Raises ManifestError.
 
     A folder that is not one folder a class (see `lies_loose`) is taken as files without classes, where no class table and no other
     list is given.
     """
-    if classes is None and val is None and test is None and data.is_dir():
-        if root is not None:
-            raise ManifestError(f"{data} is a folder, whose videos lie in it: leave out root ({root})")
-        if lies_loose(data):
-            files = videos_below(data)
-            if not files:
-                raise ManifestError(f"{data} holds no video: give a folder with files such as .mp4 or .avi, or a list")
-            samples = Samples(files, np.zeros(len(files), dtype=np.int64))
-            return [Listing("data", str(data), "", samples, ())]
+    if classes is None and root is None and val is None and test is None and lies_loose(Path(data)):
+        files = videos_below(Path(data))
+        return [Listing("data", str(data), "", Samples(files, np.zeros(len(files), dtype=np.int64)), ())]
     table: ClassTable | None = None if classes is None else read_classes(classes)
     first = read_manifest(data, classes=table, root=root)
     listings = [Listing("data", first.source, first.sha256, first.samples, first.class_names)]
@@ -55,6 +54,8 @@ def read_listings(
 
 def lies_loose(folder: Path) -> bool:
     """Whether a folder's videos lie otherwise than one folder a class: beside the folders, or in folders of a folder only."""
+    if not folder.is_dir():
+        return False
     children = _visible(folder)
     if any(_is_video(child) for child in children):
         return True
