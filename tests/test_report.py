@@ -127,6 +127,7 @@ def test_an_evaluation_leaves_its_files(tmp_path: Path) -> None:
             "texts": [["A video of " + name] for name in names],
             "views": {"temporal": 1, "spatial": 1},
             "bad_files": [{"path": "<b>.mp4", "where": "list.txt:3", "reason": "empty"}],
+            "damaged_files": [],
         },
         "metrics": {"similarity": measured.document()},
     }

@@ -15,7 +15,9 @@ from safetensors.torch import save as serialized
 
 from m2clip.checkpoint.files import checkpoint_file, read_tensors
 from m2clip.checkpoint.record import read_info
+from m2clip.data.dataset import MOST_LOST
 from m2clip.data.manifest import Manifest
+from m2clip.data.readers import FILE_SECONDS
 from m2clip.errors import ConfigError
 from m2clip.evaluate import data_document, evaluation_dataset, model_document, versions
 from m2clip.evaluate.classes import evaluated_classes
@@ -143,6 +145,8 @@ def tune_strength(
     batch_size: int = 8,
     workers: int = 0,
     on_bad_file: Literal["skip", "stop"] = "skip",
+    most_lost: float = MOST_LOST,
+    file_seconds: float = FILE_SECONDS,
     checkpoint: str | None = None,
     tell: Callable[[str], None] = lambda sentence: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -175,7 +179,12 @@ def tune_strength(
     def measured(manifest: Manifest, protocol: Kind) -> tuple[dict[str, Any], list[dict[str, Metrics]]]:
         classes = evaluated_classes(info, manifest, protocol, visual_head=model.visual_head is not None)
         dataset = evaluation_dataset(
-            info, manifest, views_temporal=views_temporal, views_spatial=views_spatial, sampling=sampling
+            info,
+            manifest,
+            views_temporal=views_temporal,
+            views_spatial=views_spatial,
+            sampling=sampling,
+            most_lost=most_lost,
         )
         passes = []
         for strength in ordered:
@@ -183,7 +192,13 @@ def tune_strength(
             embeddings = class_embeddings(model, classes.texts, names=manifest.class_names)
             passes.append(ScoringPass(dataset, embeddings, head_columns=classes.head_columns))
         for batch in read_batches(
-            dataset, batch_size=batch_size, workers=workers, on_bad_file=on_bad_file, tell=tell, progress=progress
+            dataset,
+            batch_size=batch_size,
+            workers=workers,
+            file_seconds=file_seconds,
+            on_bad_file=on_bad_file,
+            tell=tell,
+            progress=progress,
         ):
             for strength, one in zip(ordered, passes, strict=True):
                 model.set_strength(strength)
@@ -195,7 +210,7 @@ def tune_strength(
             tables = one.probabilities(scored)
             results.append({name: measure(table, labels, manifest.class_names) for name, table in tables.items()})
         described = {
-            "data": data_document(manifest, passes[0].bad),
+            "data": data_document(manifest, passes[0].bad, passes[0].damaged),
             "classes": len(manifest.class_names),
             "class_names": list(manifest.class_names),
             "texts": [list(of_class) for of_class in classes.texts],

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from m2clip.data.dataset import BadFile, Batch, VideoDataset
-from m2clip.data.loading import BadFiles, collate, make_loader
+from m2clip.data.dataset import Batch, DamagedFile, VideoDataset
+from m2clip.data.loading import collate, make_loader
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.order import epoch_batches
-from m2clip.errors import VideoError
 from tests.small_inputs import moving_square, write_sound, write_video
 
 SETTINGS = {"frames": 4, "size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "seed": 3}
@@ -95,22 +94,36 @@ def test_bad_files_are_named_and_not_replaced(damaged: Manifest) -> None:
             assert "\n" not in file.reason
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_damage_is_told_and_too_much_of_it_is_bad(tmp_path: Path, workers: int) -> None:
+    """Of 20 frames, a file that ends after 9/10 of its bytes has lost 4, after 6/10 it has lost 17."""
+    whole = write_video(tmp_path / "whole.mkv", moving_square(frames=20))
+    content = whole.read_bytes()
+    for name, share in (("some", 0.9), ("most", 0.6)):
+        (tmp_path / f"{name}.mkv").write_bytes(content[: int(len(content) * share)])
+    paths = [tmp_path / f"{name}.mkv" for name in ("whole", "some", "most")]
+    samples = listed(*(Sample(path, 0, where=f"list.txt:{i + 1}") for i, path in enumerate(paths)))
+    some = DamagedFile(paths[1], "list.txt:2", 0.2, 1)
+    most = DamagedFile(paths[2], "list.txt:3", 0.85, 2)
+    for most_lost, indices, damaged in (
+        (1.0, [0, 1, 2], (some, most)),
+        (0.85, [0, 1, 2], (some, most)),
+        (0.5, [0, 1], (some,)),
+    ):
+        dataset = VideoDataset(samples, train=True, most_lost=most_lost, **SETTINGS)  # type: ignore[arg-type]
+        (batch,) = epoch_of(dataset, workers=workers, batch_size=3)
+        assert (batch.indices.tolist(), batch.damaged) == (indices, damaged)
+    (bad,) = batch.bad
+    assert bad.reason == (
+        f"{paths[2]} has lost 17 of its 20 frames to damage, a share of 0.85, and most_lost allows 0.5"
+    )
+
+
 def test_a_batch_may_be_all_bad(damaged: Manifest) -> None:
     dataset = VideoDataset(damaged, train=True, **SETTINGS)  # type: ignore[arg-type]
     batch = collate([dataset[1]], clip_shape=dataset.clip_shape, statistics=dataset.statistics)
     assert batch.clips.shape == (0, 1, 4, 3, 32, 32)
     assert (len(batch.labels), len(batch.bad)) == (0, 1)
-
-
-def test_policy_for_bad_files() -> None:
-    file = BadFile(Path("a.mp4"), "list.txt:7", "a.mp4: no frame", 6)
-    said: list[str] = []
-    skipping = BadFiles(policy="skip", tell=said.append)
-    skipping.note([file])
-    skipping.note([file])
-    assert said == ["skipped: a.mp4: no frame (listed at list.txt:7)"]
-    with pytest.raises(VideoError, match=r"a\.mp4: no frame \(listed at list\.txt:7\); .*data\.on_bad_file=skip"):
-        BadFiles(policy="stop", tell=said.append).note([file])
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

@@ -49,9 +49,13 @@ class DataConfig(Settings):
     """Processes that decode videos, for each training process; 0: in the training process itself."""
     on_bad_file: Literal["skip", "stop"] = "skip"
     """What an unreadable video does: named, counted and skipped, or the end of the run."""
+    most_lost: Share = 0.5
+    """Share of a video's frames that may be lost to damage before it counts as unreadable."""
+    file_seconds: Annotated[float, Field(gt=0)] = 300.0
+    """How long a video may keep its worker busy while batches are waited for; then it counts as unreadable."""
     cache: str | None = None
-    """Folder that keeps the decoded frames of training videos, for many epochs on a machine with few cores; none: videos are
-    decoded for each clip."""
+    """Folder that keeps the decoded frames of the videos for training and validation, for many epochs on a machine with few
+    cores; none: videos are decoded for each clip."""
     cache_gib: Annotated[float, Field(gt=0)] = 20.0
     """How large `cache` may grow, in GiB; videos that do not fit are decoded for each clip."""
     shrink_cache_to: PositiveInt | None = None

@@ -23,6 +23,8 @@ from m2clip.data.transforms import PixelStatistics, TrainTransform, shrunk, test
 from m2clip.data.video import Video
 from m2clip.errors import ConfigError, VideoError
 
+MOST_LOST = 0.5  # a video that has lost more of its frames than it has left may show anything
+
 
 @dataclass(frozen=True)
 class BadFile:
@@ -38,6 +40,24 @@ class BadFile:
 
 
 @dataclass(frozen=True)
+class DamagedFile:
+    """A sample whose video can be read, but for frames that damage has taken."""
+
+    path: Place
+    where: str
+    """The manifest's line that lists it."""
+    lost_share: float
+    """Lost frames as a share of those that the file promises, 0..1."""
+    index: int
+    """Position in the manifest."""
+
+    @property
+    def lost_percent(self) -> str:
+        """The lost share in words."""
+        return f"{100 * self.lost_share:.1f} %"
+
+
+@dataclass(frozen=True)
 class Item:
     """One sample: a clip a view."""
 
@@ -47,6 +67,7 @@ class Item:
     index: int
     """Position in the manifest."""
     statistics: PixelStatistics
+    damage: DamagedFile | None = None
 
     @property
     def clip(self) -> Tensor:
@@ -67,6 +88,8 @@ class Batch:
     """int64 [B]: positions in the manifest."""
     bad: tuple[BadFile, ...] = ()
     statistics: PixelStatistics | None = None
+    damaged: tuple[DamagedFile, ...] = ()
+    """Those of the readable samples whose videos have lost frames."""
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 6 or not len(self.pixels) == len(self.labels) == len(self.indices):
@@ -95,7 +118,8 @@ class VideoDataset(Dataset[Item | BadFile]):
 
     `train`: one random clip a sample, augmented by `recipe` and, with `flip`, mirrored at random. Otherwise
     `views_temporal` x `views_spatial` fixed views. `frames` to `clip_seconds` are those of `ClipSampling`. `size` in pixels,
-    `mean` and `std` in 0..1. With a `cache`, frames are decoded once and taken from there afterwards.
+    `mean` and `std` in 0..1. With a `cache`, frames are decoded once and taken from there afterwards. A video that has lost more
+    than the share `most_lost` of its frames to damage is bad.
     """
 
     def __init__(
@@ -116,6 +140,7 @@ class VideoDataset(Dataset[Item | BadFile]):
         views_spatial: int = 1,
         seed: int = 0,
         cache: FrameCache | None = None,
+        most_lost: float = MOST_LOST,
     ) -> None:
         self.manifest = manifest
         self.sampling = ClipSampling(frames, stride_frames, fps, clip_seconds)
@@ -123,7 +148,7 @@ class VideoDataset(Dataset[Item | BadFile]):
         self.statistics = PixelStatistics(tuple(mean), tuple(std))
         self.views_temporal, self.views_spatial = (1, 1) if train else (views_temporal, views_spatial)
         self.seed = seed
-        self._cache = cache
+        self._cache, self._most_lost = cache, most_lost
         self._augment = TrainTransform(size=size, recipe=recipe, flip=flip, mean=mean) if train else None
         # In shared memory: workers that live through many epochs must see the new one.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -149,10 +174,23 @@ class VideoDataset(Dataset[Item | BadFile]):
         sample = self.manifest.samples[index]
         try:
             with self._opened(sample) as (video, part):
+                self._lost_share(video)  # what is mostly lost need not be decoded
                 _, pixels = self.clips_of(video, part, index)
+                lost = self._lost_share(video)  # some damage shows only in the pictures
         except VideoError as error:
             return BadFile(sample.path, sample.where, str(error), index)
-        return Item(pixels, sample.label, index, self.statistics)
+        damage = DamagedFile(sample.path, sample.where, lost, index) if lost else None
+        return Item(pixels, sample.label, index, self.statistics, damage)
+
+    def _lost_share(self, video: Video) -> float:
+        """The share of the video's frames that damage has taken. Raises VideoError where it is more than may be."""
+        info = video.info
+        if info.lost_share > self._most_lost:
+            raise VideoError(
+                f"{video.name} has lost {info.lost_frames} of its {info.frame_count + info.lost_frames} frames to damage, a share of "
+                f"{info.lost_share:.2f}, and most_lost allows {self._most_lost:g}"
+            )
+        return info.lost_share
 
     @contextmanager
     def _opened(self, sample: Sample) -> Iterator[tuple[Video, Part]]:
@@ -161,7 +199,8 @@ class VideoDataset(Dataset[Item | BadFile]):
         if frames is None:
             with Video(sample.path) as video:
                 part = part_of(video, sample)
-                frames = self._cache.keep(sample, part) if self._cache else None
+                keep = self._cache and not video.info.lost_frames  # what is kept does not say that frames are lost
+                frames = self._cache.keep(sample, part) if self._cache and keep else None
                 if frames is None:
                     yield video, part
                     return

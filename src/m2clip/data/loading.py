@@ -1,17 +1,16 @@
 """A data set becomes batches: workers, shares of processes, and what becomes of files that cannot be read."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import torch
 
 from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
 from m2clip.data.order import BatchOrder
-from m2clip.data.readers import Readers, Start
+from m2clip.data.readers import FILE_SECONDS, Readers, Start
 from m2clip.data.transforms import PixelStatistics
-from m2clip.errors import VideoError
 
 
 def collate(items: Sequence[Item | BadFile], *, clip_shape: tuple[int, ...], statistics: PixelStatistics) -> Batch:
@@ -23,6 +22,7 @@ def collate(items: Sequence[Item | BadFile], *, clip_shape: tuple[int, ...], sta
         indices=torch.tensor([item.index for item in good], dtype=torch.int64),
         bad=tuple(item for item in items if isinstance(item, BadFile)),
         statistics=statistics,
+        damaged=tuple(item.damage for item in good if item.damage),
     )
 
 
@@ -88,7 +88,7 @@ def make_loader(
     rank: int = 0,
     world_size: int = 1,
     context: Start | None = None,
-    file_seconds: float = 300.0,
+    file_seconds: float = FILE_SECONDS,
 ) -> VideoLoader:
     """Batches of this process.
 
@@ -102,25 +102,3 @@ def make_loader(
     # Two steps are under way, one being used and one being read; two more samples keep each worker busy at their seams.
     slots = 2 * own + 2 * workers
     return VideoLoader(dataset, batches, workers=workers, slots=slots, file_seconds=file_seconds, context=context)
-
-
-class BadFiles:
-    """What becomes of files that cannot be read: `policy` "skip" tells each one once, "stop" makes the first a VideoError."""
-
-    def __init__(self, *, policy: Literal["skip", "stop"], tell: Callable[[str], None]) -> None:
-        self._policy, self._tell = policy, tell
-        self._told: set[str] = set()
-
-    def note(self, bad: Sequence[BadFile]) -> None:
-        """Take in the bad files of a batch."""
-        for file in bad:
-            where = f"{file.reason} (listed at {file.where})"
-            if self._policy == "stop":
-                raise VideoError(f"{where}; to go on without such files set data.on_bad_file=skip")
-            self.tell_once(f"skipped: {where}")
-
-    def tell_once(self, sentence: str) -> None:
-        """Pass a sentence on, the first time that it comes."""
-        if sentence not in self._told:
-            self._told.add(sentence)
-            self._tell(sentence)

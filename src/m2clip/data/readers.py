@@ -14,6 +14,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Literal
@@ -25,6 +26,7 @@ from m2clip.data.workers import READY, Failure, Task, Worker, end_workers
 from m2clip.errors import M2CLIPError
 
 Start = Literal["fork", "spawn", "forkserver"]
+FILE_SECONDS = 300.0  # by default; minutes, for a long film on a slow disk beside much else is not broken
 _MOST_GIVEN = 200  # samples that one worker may have before it: their messages (40 bytes each) must fit into a pipe
 _START_SECONDS = 600.0  # until a new worker has imported everything
 _LOOK_SECONDS = 1.0  # between two looks at the clock
@@ -161,7 +163,7 @@ class Readers:
                     continue
                 task = worker.given.popleft()
                 if isinstance(message, Item):
-                    message = Item(self._slots[task.slot], message.label, task.index, message.statistics)
+                    message = replace(message, pixels=self._slots[task.slot])
                     self._crashes = 0
                 task.outcome = message
         except (EOFError, OSError):

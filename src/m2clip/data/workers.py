@@ -11,7 +11,7 @@ import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -23,6 +23,7 @@ from m2clip.data.dataset import BadFile, Item, VideoDataset
 from m2clip.errors import M2CLIPError
 
 READY = "ready"
+_IN_ITS_SLOT = torch.empty(0)  # stands for the pixels in a message
 _STOP_SECONDS = 2.0  # that a worker has to finish what it reads when all is over
 _LOOK_SECONDS = 1.0  # between two looks at whether the main process lives
 
@@ -126,7 +127,7 @@ def read_samples(dataset: VideoDataset, slots: Tensor, connection: Connection, s
                 return
             if isinstance(outcome, Item):
                 slots[slot].copy_(outcome.pixels)
-                outcome = Item(torch.empty(0), outcome.label, index, outcome.statistics)
+                outcome = replace(outcome, pixels=_IN_ITS_SLOT)
             connection.send(outcome)
     except (EOFError, BrokenPipeError, ConnectionResetError):  # the main process is no more
         return

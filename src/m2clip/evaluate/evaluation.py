@@ -18,10 +18,12 @@ from torch import Tensor
 
 from m2clip import __version__
 from m2clip.config import Precision
-from m2clip.data.dataset import BadFile, VideoDataset
+from m2clip.data.dataset import MOST_LOST, BadFile, DamagedFile, VideoDataset
 from m2clip.data.descriptions import TextSource
+from m2clip.data.frame_cache import FrameCache
 from m2clip.data.manifest import Manifest, Sample, Samples
 from m2clip.data.places import is_absent
+from m2clip.data.readers import FILE_SECONDS
 from m2clip.data.sampling import SETTINGS, ClipSampling
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.evaluate.masked_words import MaskedWordTest
@@ -33,6 +35,7 @@ from m2clip.model.precision import for_inference, precision_of
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
+from m2clip.report.bad_files import write_file_tables
 from m2clip.scoring import Reading
 
 FORMAT_VERSION = 1
@@ -50,6 +53,9 @@ class Evaluation:
     samples: Samples
     probabilities: dict[str, NDArray[np.float32]]
     """[N, K] for each reading: the mean over the views."""
+    bad: tuple[BadFile, ...] = ()
+    damaged: tuple[DamagedFile, ...] = ()
+    """Of the scored videos, those that have lost frames."""
 
     def summary(self) -> str:
         """The protocol in short and the accuracies, as lines of text."""
@@ -66,7 +72,8 @@ class Evaluation:
             [
                 f"{used['name']}, {used['classes']} classes, {sampling.frames} frames {sampling.way}{weakened}{rounded}, "
                 f"{views['temporal']}x{views['spatial']} views: {data['scored']} of {data['listed']} videos scored, "
-                f"{data['missing']} missing, {data['bad']} bad",
+                f"{data['missing']} missing, {data['bad']} bad"
+                + (f", {data['damaged']} damaged" if data["damaged"] else ""),
                 *(told or ()),
                 _texts_and_weights(used),
                 *(
@@ -78,7 +85,10 @@ class Evaluation:
         )
 
     def write(self, out: str | Path) -> list[str]:
-        """Write report.json, scores.csv, figures and report.html into the folder `out`; returns the file names."""
+        """Write report.json, scores.csv, figures, report.html and tables of bad and damaged files into the folder `out`.
+
+        Returns the names of the files.
+        """
         rows = (
             [
                 str(sample.path),
@@ -92,7 +102,8 @@ class Evaluation:
             for reading, table in self.probabilities.items()
             for n, sample in enumerate(self.samples)
         )
-        return write_evaluation(Path(out), self.document, self.metrics, class_names=self.class_names, score_rows=rows)
+        names = write_evaluation(Path(out), self.document, self.metrics, class_names=self.class_names, score_rows=rows)
+        return names + write_file_tables(Path(out), self.bad, self.damaged)
 
 
 def evaluate(
@@ -111,6 +122,9 @@ def evaluate(
     batch_size: int = 8,
     workers: int = 0,
     on_bad_file: Literal["skip", "stop"] = "skip",
+    most_lost: float = MOST_LOST,
+    file_seconds: float = FILE_SECONDS,
+    cache: FrameCache | None = None,
     per_view: bool = False,
     masked_words: bool = True,
     checkpoint: str | None = None,
@@ -126,8 +140,10 @@ def evaluate(
     they are as in training. `precision`: bf16 works on a rounded copy of the model; auto does where the hardware has it.
     `batch_size`: videos at a time in each process. `per_view` adds the probabilities of each view to the document.
     `masked_words`: in the supervised protocol, a trained masked-word head is measured, too (`MaskedWordTest`).
-    `checkpoint` is only written down. `tell` gets a sentence for each bad file, `progress` (videos done, all videos of this
-    process). In a torch.distributed group each process scores its share and every process returns the whole result.
+    A video that has lost more than the share `most_lost` of its frames to damage is bad, and one that keeps a worker busy for
+    more than `file_seconds`. With a `cache`, frames are decoded once and taken from there afterwards. `checkpoint` is only written
+    down. `tell` gets a sentence for bad and damaged files, `progress` (videos done, all videos of this process). In a
+    torch.distributed group each process scores its share and every process returns the whole result.
 
     Raises ConfigError where protocol, classes and texts do not fit; VideoError for a bad file with `on_bad_file="stop"`, or where
     no video at all can be read.
@@ -142,6 +158,8 @@ def evaluate(
         views_temporal=views_temporal,
         views_spatial=views_spatial,
         sampling=info.sampling.changed(frames=frames, stride_frames=stride_frames, fps=fps, clip_seconds=clip_seconds),
+        most_lost=most_lost,
+        cache=cache,
     )
     words = _word_test(model, manifest) if masked_words and protocol == "supervised" else None
     run = ScoringPass(
@@ -152,7 +170,13 @@ def evaluate(
         words=words,
     )
     for batch in read_batches(
-        dataset, batch_size=batch_size, workers=workers, on_bad_file=on_bad_file, tell=tell, progress=progress
+        dataset,
+        batch_size=batch_size,
+        workers=workers,
+        file_seconds=file_seconds,
+        on_bad_file=on_bad_file,
+        tell=tell,
+        progress=progress,
     ):
         run.score(model, batch)
     scored = run.merge()
@@ -164,7 +188,7 @@ def evaluate(
     }
     protocol_document = {
         "name": protocol,
-        "data": data_document(manifest, run.bad),
+        "data": data_document(manifest, run.bad, run.damaged),
         "views": {"temporal": views_temporal, "spatial": views_spatial, "fusion": "mean of probabilities"},
         **dataset.sampling.document(),
         "trained_frames": info.frames if info.trained else None,
@@ -180,6 +204,10 @@ def evaluate(
         "class_names": list(manifest.class_names),
         "texts": [list(of_class) for of_class in classes.texts],
         "bad_files": [{"path": str(bad.path), "where": bad.where, "reason": bad.reason} for bad in run.bad],
+        "damaged_files": [
+            {"path": str(file.path), "where": file.where, "lost_share": file.lost_share} for file in run.damaged
+        ],
+        "most_lost": most_lost,
         "model": model_document(model, checkpoint),
         "seed": info.training.get("seed"),
         "device": str(run.device),
@@ -199,7 +227,9 @@ def evaluate(
             _video_document(sample, manifest.class_names, {name: table[n] for name, table in run.tables.items()})
             for n, sample in zip(scored, samples, strict=True)
         ]
-    return Evaluation(document, metrics, manifest.class_names, samples, probabilities)
+    return Evaluation(
+        document, metrics, manifest.class_names, samples, probabilities, tuple(run.bad), tuple(run.damaged)
+    )
 
 
 def _texts_and_weights(used: Mapping[str, Any]) -> str:
@@ -225,6 +255,8 @@ def evaluation_dataset(
     views_temporal: int,
     views_spatial: int,
     sampling: ClipSampling,
+    most_lost: float,
+    cache: FrameCache | None = None,
 ) -> VideoDataset:
     """The videos as a model with this record sees them in a test."""
     return VideoDataset(
@@ -236,6 +268,8 @@ def evaluation_dataset(
         train=False,
         views_temporal=views_temporal,
         views_spatial=views_spatial,
+        most_lost=most_lost,
+        cache=cache,
     )
 
 
@@ -248,7 +282,7 @@ def _word_test(model: VideoCLIP, manifest: Manifest) -> MaskedWordTest | None:
     return MaskedWordTest(model, columns=columns, videos=len(manifest.samples))
 
 
-def data_document(manifest: Manifest, bad: Sequence[BadFile]) -> dict[str, Any]:
+def data_document(manifest: Manifest, bad: Sequence[BadFile], damaged: Sequence[DamagedFile]) -> dict[str, Any]:
     """Where the videos came from and how many of them were scored, for a report."""
     missing = sum(is_absent(file.path) for file in bad)
     return {
@@ -258,6 +292,7 @@ def data_document(manifest: Manifest, bad: Sequence[BadFile]) -> dict[str, Any]:
         "found": len(manifest.samples) - missing,
         "missing": missing,
         "bad": len(bad) - missing,
+        "damaged": len(damaged),
         "scored": len(manifest.samples) - len(bad),
     }
 

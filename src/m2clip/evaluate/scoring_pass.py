@@ -1,6 +1,7 @@
 """One pass over a data set: what was scored, what was bad, and the probabilities of each video, over all processes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -8,12 +9,15 @@ import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
-from m2clip.data.dataset import BadFile, Batch, VideoDataset
+from m2clip.data.dataset import BadFile, Batch, DamagedFile, VideoDataset
 from m2clip.data.loading import make_loader
 from m2clip.errors import M2CLIPError, VideoError
 from m2clip.evaluate.masked_words import MaskedWordTest
 from m2clip.model.video_clip import VideoCLIP
+from m2clip.report.bad_files import FileReport
 from m2clip.scoring import Reading, fuse_views, scores
+
+_File = TypeVar("_File", BadFile, DamagedFile)
 
 
 def read_batches(
@@ -21,23 +25,23 @@ def read_batches(
     *,
     batch_size: int,
     workers: int,
-    on_bad_file: str,
+    file_seconds: float,
+    on_bad_file: Literal["skip", "stop"],
     tell: Callable[[str], None],
     progress: Callable[[int, int], None],
 ) -> Iterator[Batch]:
-    """The batches of this process's share. `tell` gets a sentence for each bad file; VideoError where it is to stop the work."""
+    """The batches of this process's share. `tell` gets what a FileReport says; VideoError where a bad file is to stop the work."""
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if in_group() else (0, 1)
-    loader = make_loader(dataset, batch_size=batch_size, workers=workers, rank=rank, world_size=world_size)
+    report = FileReport(policy=on_bad_file, tell=tell)
     done, total = 0, len(range(rank, len(dataset), world_size))
-    for batch in loader:
-        for file in batch.bad:
-            where = f"{file.reason} (listed at {file.where})"
-            if on_bad_file == "stop":
-                raise VideoError(f"{where}; to go on without such files choose to skip them")
-            tell(f"skipped: {where}")
-        yield batch
-        done += len(batch.labels) + len(batch.bad)
-        progress(done, total)
+    with make_loader(
+        dataset, batch_size=batch_size, workers=workers, rank=rank, world_size=world_size, file_seconds=file_seconds
+    ) as loader:
+        for batch in loader:
+            report.note(batch.bad, batch.damaged)
+            yield batch
+            done += len(batch.labels) + len(batch.bad)
+            progress(done, total)
 
 
 class ScoringPass:
@@ -71,10 +75,12 @@ class ScoringPass:
         self.tables = {reading: torch.zeros(shape, device=self.device) for reading in readings}
         self.times_scored = torch.zeros(len(dataset), dtype=torch.int64, device=self.device)
         self.bad: list[BadFile] = []
+        self.damaged: list[DamagedFile] = []
 
     def score(self, model: VideoCLIP, batch: Batch) -> None:
-        """Read the model's scores of a batch, in evaluation mode, and note its bad files."""
+        """Read the model's scores of a batch, in evaluation mode, and note its bad and damaged files."""
         self.bad += batch.bad
+        self.damaged += batch.damaged
         if len(batch.labels) == 0:
             return
         was_training = model.training
@@ -122,8 +128,8 @@ class ScoringPass:
             words = () if self.words is None else (self.words.said,)
             for tensor in (*self.tables.values(), self.times_scored, *words):
                 dist.all_reduce(tensor)  # a sum: outside its own share a process holds zeros
-        self.bad = everywhere(self.bad)
-        self.bad.sort(key=lambda file: file.index)
+        self.bad = sorted(everywhere(self.bad), key=lambda file: file.index)
+        self.damaged = sorted(everywhere(self.damaged), key=lambda file: file.index)
         times_met = self.times_scored.tolist()
         for file in self.bad:
             times_met[file.index] += 1
@@ -145,10 +151,10 @@ def in_group() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def everywhere(bad: Sequence[BadFile]) -> list[BadFile]:
-    """The bad files of all processes."""
+def everywhere(files: Sequence[_File]) -> list[_File]:
+    """The bad, or the damaged, files of all processes."""
     if not in_group():
-        return list(bad)
-    shares: list[list[BadFile]] = [[] for _ in range(dist.get_world_size())]
-    dist.all_gather_object(shares, list(bad))
+        return list(files)
+    shares: list[list[_File]] = [[] for _ in range(dist.get_world_size())]
+    dist.all_gather_object(shares, list(files))
     return [file for share in shares for file in share]

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from m2clip.config import Precision
+from m2clip.data.dataset import MOST_LOST
 from m2clip.data.descriptions import TextSource
+from m2clip.data.readers import FILE_SECONDS
 from m2clip.evaluate import Evaluation, evaluate
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.model.precision import for_inference
@@ -65,6 +67,8 @@ def run_protocol(
     batch_size: int = 8,
     workers: int = 0,
     on_bad_file: Literal["skip", "stop"] = "skip",
+    most_lost: float = MOST_LOST,
+    file_seconds: float = FILE_SECONDS,
     per_view: bool = False,
     checkpoint: str | None = None,
     tell: Callable[[str], None] = lambda sentence: None,
@@ -101,6 +105,8 @@ def run_protocol(
             batch_size=batch_size,
             workers=workers,
             on_bad_file=on_bad_file,
+            most_lost=most_lost,
+            file_seconds=file_seconds,
             per_view=per_view,
             checkpoint=checkpoint,
             tell=tell,

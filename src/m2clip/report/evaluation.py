@@ -61,7 +61,7 @@ def accuracy_table(metrics: Mapping[str, Metrics]) -> Table:
 
 def _evaluation_page(document: Mapping[str, Any], metrics: Mapping[str, Metrics], pictures: Sequence[Picture]) -> str:
     protocol = document["protocol"]
-    bad = protocol["bad_files"]
+    bad, damaged = protocol["bad_files"], protocol["damaged_files"]
     sections = [
         Section("Accuracy", [accuracy_table(metrics)]),
         Section("Figures", pictures or ["No figures: matplotlib is not installed (pip install 'm2clip[train]')."]),
@@ -71,6 +71,10 @@ def _evaluation_page(document: Mapping[str, Any], metrics: Mapping[str, Metrics]
     ]
     if document.get("masked_words"):
         sections.insert(1, masked_word_section(document["masked_words"]))
+    if damaged:
+        lost = [[entry["path"], entry["where"], f"{100 * entry['lost_share']:.1f} %"] for entry in damaged]
+        table = Table(["file", "listed at", "frames lost"], lost)
+        sections.insert(1, Section(f"Damaged files that were scored: {len(damaged)}", [table]))
     if bad:
         table = Table(
             ["file", "listed at", "reason"], [[entry["path"], entry["where"], entry["reason"]] for entry in bad]
@@ -94,7 +98,7 @@ def _text_rows(protocol: Mapping[str, Any]) -> list[list[str]]:
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, object]]:
     """Nested settings as dotted names. What has a table of its own on the page is left out."""
     for name, value in values.items():
-        if name in ("class_names", "texts", "bad_files"):
+        if name in ("class_names", "texts", "bad_files", "damaged_files"):
             continue
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{name}.")

@@ -181,6 +181,8 @@ def _tested(
         batch_size=cell.config.eval.batch_size,
         workers=cell.config.data.workers,
         on_bad_file=cell.config.data.on_bad_file,
+        most_lost=cell.config.data.most_lost,
+        file_seconds=cell.config.data.file_seconds,
         checkpoint=str(Path(cell.config.out) / BEST) if cell.trains else None,
         tell=lambda sentence: print(sentence, file=sys.stderr),
     )

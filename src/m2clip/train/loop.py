@@ -6,7 +6,7 @@ environment).
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -17,15 +17,16 @@ from torch import Tensor
 
 from m2clip.checkpoint import load
 from m2clip.config import RunConfig
-from m2clip.data.dataset import BadFile, Batch, VideoDataset
+from m2clip.data.dataset import BadFile, Batch, DamagedFile, VideoDataset
 from m2clip.data.frame_cache import FrameCache
-from m2clip.data.loading import BadFiles, make_loader
+from m2clip.data.loading import make_loader
 from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError, VideoError
 from m2clip.evaluate import Evaluation, evaluate
 from m2clip.evaluate.scoring_pass import everywhere
 from m2clip.model.precision import for_inference
 from m2clip.model.video_clip import VideoCLIP
+from m2clip.report.bad_files import FileReport
 from m2clip.report.files import results_folder
 from m2clip.train.averaging import WeightAverage
 from m2clip.train.display import Display
@@ -97,6 +98,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
         flip=config.data.flips,
         seed=options.seed,
         cache=cache,
+        most_lost=config.data.most_lost,
     )
     loader = make_loader(
         dataset,
@@ -106,6 +108,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
         workers=config.data.workers,
         rank=fabric.global_rank,
         world_size=ranks,
+        file_seconds=config.data.file_seconds,
     )
     groups = model.parameter_groups(
         lr=options.peak_lr, text_lr_scale=options.text_lr_scale, weight_decay=options.weight_decay
@@ -134,13 +137,14 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
             Display(progress=progress if main else False, steps=steps_an_epoch * (last_epoch - first_epoch))
         )
         log = stack.enter_context(RunLog(out, steps_done=step)) if main else None
+        stack.callback(loader.close)
 
         def warn(sentence: str) -> None:
             if log:  # the main process speaks for all
                 display.say(sentence, warning=True)
                 log.warn(sentence, step=step)
 
-        bad_files = BadFiles(policy=config.data.on_bad_file, tell=warn)
+        files = FileReport(policy=config.data.on_bad_file, tell=warn)
         for sentence in doubts(config, training, validation, test) if main and not resume else ():
             warn(sentence)
 
@@ -149,7 +153,8 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
             seed_everything(options.seed, epoch, fabric.global_rank)
             dataset.set_epoch(epoch)
             module.train()
-            loss_sum, bad, started = torch.zeros(2), list[BadFile](), time.perf_counter()
+            loss_sum, started = torch.zeros(2), time.perf_counter()
+            bad, damaged = list[BadFile](), list[DamagedFile]()
             for parts in _groups(loader, options.accumulate):
                 waited = time.perf_counter() - started
                 step += 1
@@ -161,8 +166,9 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 # A part counts by its videos, not as one of several: 5 videos in two parts are 3/5 and 2/5.
                 shares = counts / counts.sum().clamp(min=1)
                 for part, batch in enumerate(parts):
-                    bad_files.note(batch.bad)
+                    files.note(batch.bad, batch.damaged)
                     bad += batch.bad
+                    damaged += batch.damaged
                     with fabric.no_backward_sync(module, enabled=part < len(parts) - 1):
                         losses = objective(fabric, module, batch, epoch=epoch)
                         fabric.backward(losses.total * shares[part])
@@ -189,8 +195,8 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                     )  # fmt: skip
                 display.advance(f"epoch {epoch + 1}/{options.epochs}  loss {read.terms['total']:.3f}")
 
-            bad = everywhere(bad)
-            bad_files.note(bad)
+            bad, damaged = everywhere(bad), everywhere(damaged)
+            files.note(bad, damaged)
             if loss_sum[1] == 0:
                 raise VideoError(f"{training.source}: none of its {len(places)} videos could be read; check the paths")
             loss = float(loss_sum[0] / loss_sum[1])
@@ -208,7 +214,9 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
             model.info = model.info.model_copy(update={"training": record})
             with average.in_place():
                 if validation is not None:
-                    record["validation"] = _validate(fabric, model, validation, config=config, tell=bad_files.tell_once)
+                    measured = _validate(fabric, model, validation, config=config, cache=cache)
+                    files.note(measured.bad, measured.damaged)
+                    record["validation"] = {reading: one.top1 for reading, one in measured.metrics.items()}
                     model.info = model.info.model_copy(update={"training": record})
                 top1 = record.get("validation", {}).get(config.best_by)
                 is_best = top1 is None or top1 >= (best.get("top1") or 0.0)  # of equals, the one trained longer
@@ -219,7 +227,10 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                         model.save(out / name)
             if main and log:
                 figures = {f"{reading}_top1": value for reading, value in record.get("validation", {}).items()}
-                log.write("epoch", step=step, epoch=epoch + 1, loss=loss, bad_files=len(bad), **figures)
+                log.write(
+                    "epoch", step=step, epoch=epoch + 1, loss=loss, bad_files=len(bad), damaged_files=len(damaged), **figures
+                )  # fmt: skip
+                files.write(out)
                 if epoch + 1 == options.epochs and options.epochs > 1 and loss > 0.98 * first_loss:
                     warn(
                         f"the loss has not fallen: {first_loss:.3f} in the first epoch, {loss:.3f} in the last; "
@@ -242,11 +253,14 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 display.say(f"epoch {epoch + 1}/{options.epochs}: loss {loss:.3f}{shown}")
         fabric.barrier()  # the files are there for everybody
         if test is not None and last_epoch == options.epochs:
-            result = _test(fabric, out / BEST, test, config=config, tell=bad_files.tell_once)
+            result = _test(fabric, out / BEST, test, config=config)
+            files.note(result.bad, result.damaged)
             if main and log:
                 result.write(out / TEST)
                 log.write("test", step=step, **{f"{name}_top1": m.top1 for name, m in result.metrics.items()})
                 display.say(result.summary())
+        if main and files.summary():
+            display.say(f"{files.summary()}: see {' and '.join(str(out / name) for name in files.write(out))}")
     return out / BEST
 
 
@@ -269,25 +283,24 @@ def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 
 
 def _validate(
-    fabric: "Fabric", model: VideoCLIP, videos: Manifest, *, config: RunConfig, tell: Callable[[str], None]
-) -> dict[str, float]:
-    """Top-1 of each reading, one view a video."""
+    fabric: "Fabric", model: VideoCLIP, videos: Manifest, *, config: RunConfig, cache: FrameCache | None
+) -> Evaluation:
+    """The model as it is, with one view a video."""
     with fabric.autocast():
-        result = evaluate(
+        return evaluate(
             model,
             videos,
             batch_size=config.eval.batch_size,
             workers=config.data.workers,
             masked_words=False,
             on_bad_file=config.data.on_bad_file,
-            tell=tell,
+            most_lost=config.data.most_lost,
+            file_seconds=config.data.file_seconds,
+            cache=cache,
         )
-    return {reading: measured.top1 for reading, measured in result.metrics.items()}
 
 
-def _test(
-    fabric: "Fabric", checkpoint: Path, videos: Manifest, *, config: RunConfig, tell: Callable[[str], None]
-) -> Evaluation:
+def _test(fabric: "Fabric", checkpoint: Path, videos: Manifest, *, config: RunConfig) -> Evaluation:
     """What `m2clip evaluate` would say of a checkpoint."""
     return evaluate(
         for_inference(load(checkpoint).to(fabric.device), config.eval.precision, in_place=True),
@@ -297,6 +310,7 @@ def _test(
         batch_size=config.eval.batch_size,
         workers=config.data.workers,
         on_bad_file=config.data.on_bad_file,
+        most_lost=config.data.most_lost,
+        file_seconds=config.data.file_seconds,
         checkpoint=str(checkpoint),
-        tell=tell,
     )

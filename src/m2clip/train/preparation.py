@@ -41,6 +41,7 @@ _FREE_SETTINGS = (
         "data.root",
         "data.workers",
         "data.on_bad_file",
+        "data.file_seconds",
         "data.cache",
         "data.cache_gib",
     ),
