@@ -107,13 +107,6 @@ MostLost = Annotated[
 FileSeconds = Annotated[
     float, typer.Option("--file-seconds", min=1e-3, help="How long a video may keep a worker busy before it is bad.")
 ]
-MostLost = Annotated[
-    float,
-    typer.Option("--most-lost", min=0, max=1, help="Share of its frames that a video may have lost before it is bad."),
-]
-FileSeconds = Annotated[
-    float, typer.Option("--file-seconds", min=1e-3, help="How long a video may keep a worker busy before it is bad.")
-]
 Root = Annotated[Path | None, typer.Option("--root", help="Folder that paths in a list are relative to.")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="Class table: CSV id,name or one name a line.")]
 
