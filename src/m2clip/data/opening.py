@@ -48,8 +48,10 @@ class VideoFile:
 
     def reopen(self) -> None:
         """Go back to the start: a new container is there for certain; seeking back is not exact in every format."""
+        with naming_errors(self.name):  # a file that is gone is no broken data, which those who read go on after
+            container, stream = _open(self.source, self.name)
         self.close()
-        self.container, self.stream = _open(self.source, self.name)
+        self.container, self.stream = container, stream
 
     def close(self) -> None:
         """Give the file back."""

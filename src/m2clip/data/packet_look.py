@@ -16,6 +16,28 @@ _MPEG4_PICTURE = b"\x00\x00\x01\xb6"
 _HOLE = bytes(256)
 _CODECS_WITHOUT_ZEROS = ("h264", "hevc", "vp8", "vp9", "av1")
 
+# Codecs whose files were seen to decode the same from any packet that is marked as a key frame (tests/data/test_formats.py), beside
+# those where every picture stands alone. In H.261 the mark is on pictures that are none.
+_KEYED_CODECS = frozenset(
+    [
+        *(
+            "h264",
+            "hevc",
+            "vp8",
+            "vp9",
+            "av1",
+            "mpeg4",
+            "mpeg1video",
+            "mpeg2video",
+            "h263",
+            "flv1",
+            "msmpeg4v2",
+            "msmpeg4v3",
+        ),
+        *("wmv1", "wmv2", "rv10", "rv20", "svq1", "gif", "apng", "png", "qtrle", "cinepak", "msvideo1", "ffv1", "snow"),
+    ]
+)
+
 
 class Look(NamedTuple):
     """What is seen of a packet."""
@@ -34,10 +56,12 @@ class PacketLook:
     """
 
     def __init__(self, stream: VideoStream) -> None:
-        self.doubt = ""
+        codec = stream.codec_context.codec
+        is_known = codec.canonical_name in _KEYED_CODECS or codec.intra_only
+        self.doubt = "" if is_known else f"where {codec.canonical_name} can be started is not known"
         self.has_layers = False
         """Whether an H.265 stream has temporal layers: then a picture may carry those of a higher layer."""
-        self._codec = stream.codec_context.codec.canonical_name
+        self._codec = codec.canonical_name
         self._length_bytes = _nal_length_bytes(self._codec, stream.codec_context.extradata or b"")
 
     def at(self, packet: "Packet[VideoStream]") -> Look:
