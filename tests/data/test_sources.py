@@ -182,6 +182,13 @@ class OnlyRead:
         return self._data.pop() if self._data else b""
 
 
+class ReadAll:
+    """An object whose read takes no size."""
+
+    def read(self) -> bytes:
+        return b""
+
+
 def test_an_open_file_wherever_it_stands(path: Path, expected: np.ndarray) -> None:
     for position in (0, 100, path.stat().st_size):
         for buffering in (-1, 0):
@@ -235,15 +242,19 @@ def _closed(path: Path) -> io.BufferedReader:
 
 
 def test_open_files_that_are_no_video(path: Path, tmp_path: Path) -> None:
-    with path.open("r", encoding="latin-1") as text, (tmp_path / "new.mp4").open("wb") as writing:
+    with path.open("r", encoding="latin-1") as text:
         assert "its read() gives str; open it with 'rb'" in refusal(text)
+    with path.open("r", encoding="utf-8") as text:
+        assert "'utf-8' codec can't decode byte" in refusal(text)
+    with (tmp_path / "new.mp4").open("wb") as writing:
         assert "open it with 'rb' and leave it open" in refusal(writing)
     assert "open it with 'rb' and leave it open" in refusal(_closed(path))
     assert "its read() gives str; open it with 'rb'" in refusal(io.StringIO("text"))
     assert "its read() gives dict; open it with 'rb'" in refusal(OnlyRead({"a": 1}))
     (tmp_path / "cut.gz").write_bytes(gzip.compress(path.read_bytes())[:-20])
     with gzip.open(tmp_path / "cut.gz") as cut:
-        assert "what it reads from is broken" in refusal(cut)
+        assert "pass a whole file that is opened with 'rb'" in refusal(cut)
+    assert "pass a whole file that is opened with 'rb'" in refusal(ReadAll())
     assert "there are no bytes; pass a whole video file" in refusal(io.BytesIO())
     assert "there are no bytes; pass a whole video file" in refusal(b"")
     assert "it is no video file" in refusal(io.BytesIO(b"text" * 1000))

@@ -1,13 +1,10 @@
 """What a video can be given as -> its frames: a file, a folder of images, a web address, open files, pictures in memory."""
 
 import contextlib
-import http.client
 import io
 import os
 import re
 import tempfile
-import zipfile
-import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -173,7 +170,7 @@ def _copied(source: Any, name: str, held: ExitStack) -> BinaryIO:
     with naming_errors(name):
         copy = held.enter_context(tempfile.SpooledTemporaryFile(max_size=64 * _PIECE_BYTES))  # noqa: SIM115
         try:
-            position = source.tell() if getattr(source, "seekable", lambda: hasattr(source, "seek"))() else None
+            position = source.tell() if getattr(source, "seekable", lambda: hasattr(source, "tell"))() else None
             if position is not None:
                 source.seek(0)
             while piece := source.read(_PIECE_BYTES):
@@ -186,8 +183,11 @@ def _copied(source: Any, name: str, held: ExitStack) -> BinaryIO:
             raise
         except ValueError as error:  # closed, or not open for reading
             raise VideoError(f"cannot read {name}: {error}; open it with 'rb' and leave it open") from error
-        except (EOFError, zlib.error, zipfile.BadZipFile, http.client.HTTPException) as error:
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            # An object of another library raises what it likes where what it unpacks or fetches is broken.
             what = " ".join(str(error).split()) or type(error).__name__
-            raise VideoError(f"cannot read {name}: {what}; what it reads from is broken") from error
+            raise VideoError(f"cannot read {name}: {what}; pass a whole file that is opened with 'rb'") from error
         copy.seek(0)
     return copy  # type: ignore[return-value]
