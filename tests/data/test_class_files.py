@@ -274,24 +274,6 @@ def test_any_names_come_back(tmp_path_factory, names, data):
     assert table.resolve([("", name) for name in names], by_name=True) == list(range(len(names)))
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    st.one_of(
-        st.binary(max_size=80),
-        st.text('0123456789,"\n\r\t idnametx_ä', max_size=80).map(lambda text: ("id,name\n" + text).encode()),
-    )
-)
-def test_any_bytes_are_read_or_refused(tmp_path_factory, raw):
-    folder = tmp_path_factory.mktemp("t")
-    for name in ("a.csv", "a.txt"):
-        sentence = ""
-        try:
-            read_classes(write(folder, raw, name))
-        except ManifestError as error:
-            sentence = str(error)
-        assert "\n" not in sentence
-
-
 @pytest.mark.shared
 def test_all_label_lists_of_the_field_read(shared: Path):
     sizes = {path.name: len(read_classes(path).names) for path in sorted((shared / "data/labels").glob("*.csv"))}

@@ -304,24 +304,6 @@ def test_any_paths_come_back(tmp_path_factory, entries):
         ]
 
 
-@settings(max_examples=300, deadline=None)
-@given(
-    st.one_of(
-        st.binary(max_size=80),
-        st.text('012,"\n\r\t ./amp4jump_ä', max_size=80).map(lambda text: ("path,label\n" + text).encode()),
-    )
-)
-def test_any_bytes_are_read_or_refused(tmp_path_factory, raw):
-    folder = tmp_path_factory.mktemp("t")
-    for name in ("a.csv", "a.list"):
-        sentence = ""
-        try:
-            assert read_manifest(write(folder, raw, name), classes=CLASSES).samples
-        except ManifestError as error:
-            sentence = str(error)
-        assert "\n" not in sentence
-
-
 # --- lists of the field
 
 
