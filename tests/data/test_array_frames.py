@@ -28,6 +28,13 @@ class Foreign:
         return PICTURES
 
 
+class WithoutData:
+    """An array of another library that only stands for one."""
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+        raise NotImplementedError("symbolic")
+
+
 @pytest.mark.case("D16")
 @pytest.mark.parametrize(
     "source",
@@ -139,6 +146,7 @@ REFUSED: list[tuple[object, str]] = [
     (iter([zeros(4, 6, 3)]), "a video cannot be made from list_iterator; pass a path"),
     (None, "a video cannot be made from NoneType; pass a path"),
     (7, "a video cannot be made from int; pass a path"),
+    (WithoutData(), "a video cannot be made from WithoutData: symbolic; pass a path"),
     (object, "a video cannot be made from type; pass a path"),
 ]
 

@@ -115,6 +115,7 @@ def test_what_is_no_frame_is_left_out(tmp_path: Path) -> None:
     save(tmp_path / "cover.jpg", grey(99))
     save(tmp_path / "sub/frame_8.jpg", grey(99))
     (tmp_path / "frame_5.jpg").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "frame_6.jpg")
     assert greys(tmp_path) == [0, 1, 2]
@@ -152,11 +153,14 @@ def broken(path: Path, how: str) -> None:
     if how == "link":
         path.unlink()
         path.symlink_to("nowhere.png")
+    elif how == "circle":
+        path.unlink()
+        path.symlink_to(path.name)
     else:
         path.write_bytes({"empty": b"", "cut": data[:-2000], "noise": os.urandom(500), "head": data[:20]}[how])
 
 
-@pytest.mark.parametrize("how", ["empty", "cut", "noise", "head", "link"])
+@pytest.mark.parametrize("how", ["empty", "cut", "noise", "head", "link", "circle"])
 @pytest.mark.parametrize("at", [0, 3, 8])
 def test_a_broken_image_is_a_lost_frame(tmp_path: Path, how: str, at: int) -> None:
     folder_of(tmp_path, [f"{i}.png" for i in range(9)])

@@ -183,7 +183,8 @@ def test_other_schemes_are_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://", "http:///a.mp4", "http://h:port/", "http://[::1/", "http://" + "a" * 80, "http://127.0.0.1:99999/"]
+    "url",
+    ["http://", "http:///a.mp4", "http://h:port/", "http://[::1/", "http://" + "a" * 80, "http://127.0.0.1:99999/"],
 )
 def test_addresses_without_a_server(url: str) -> None:
     with pytest.raises(VideoError, match="check the address") as caught:
@@ -291,7 +292,12 @@ def test_secrets_stand_in_no_message(server: Server) -> None:
     url = server.url.replace("//", "//anna:secret@") + "/a.mp4?key=secret#secret"
     assert "secret" not in refusal(url)
     assert shown_address(url) == server.url + "/a.mp4?..."
-    assert shown_address("https://h/a.mp4") == "https://h/a.mp4"
+    assert [shown_address(text) for text in ("https://h/a.mp4", "x", "", "http://")] == [
+        "https://h/a.mp4",
+        "x",
+        "",
+        "http://",
+    ]
     server.answers["/a.mp4"] = status(302, Location="http://anna:secret@[broken/")
     assert "secret" not in refusal(url)
 

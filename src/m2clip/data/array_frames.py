@@ -51,7 +51,13 @@ def pictures_of(source: Any, *, accepted: str) -> Sequence[np.ndarray] | np.ndar
     if _is_tensor(source):
         return _as_frames(_array_of(source), tensor=True)
     if hasattr(source, "__array__"):  # NumPy's, JAX's and the like
-        return _as_frames(np.asarray(source), tensor=False)  # a memory map as such is slow to index
+        try:
+            array = np.asarray(source)  # a memory map as such is slow to index
+        except Exception as error:  # another library's: without data, on another device
+            raise VideoError(
+                f"a video cannot be made from {type(source).__name__}: {error}; pass {accepted}"
+            ) from error
+        return _as_frames(array, tensor=False)
     raise VideoError(f"a video cannot be made from {type(source).__name__}; pass {accepted}")
 
 

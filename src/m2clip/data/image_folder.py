@@ -130,12 +130,12 @@ def _images(folder: Path, name: str) -> list[Path]:
         stem, suffix = os.path.splitext(entry.name.lower())
         if entry.name.startswith("."):
             continue
-        # A link that leads nowhere is a lost frame; a pipe with the name of an image would be waited for without end.
-        if suffix in IMAGE_SUFFIXES and (entry.is_file() or not os.path.exists(entry.path)):
+        if suffix in IMAGE_SUFFIXES and _may_be_image(entry):
             parts = re.split(r"(\d+)", stem)
             place = [int(part) if part.isdecimal() else part for part in parts]
             found.setdefault("#".join(parts[::2]), []).append((place, entry.name))
-        folders += entry.is_dir()
+        elif suffix not in IMAGE_SUFFIXES:
+            folders += os.path.isdir(entry.path)
     if not found:
         what = (
             "other folders; give one of them"
@@ -152,6 +152,14 @@ def _images(folder: Path, name: str) -> list[Path]:
                 f"cannot read {name}: {one} and {other} are the same frame by their names; keep one of them"
             )
     return [folder / file for _, file in ordered]
+
+
+def _may_be_image(entry: os.DirEntry[str]) -> bool:
+    """A link that leads nowhere is a lost frame; a pipe with the name of an image would be waited for without end."""
+    try:
+        return entry.is_file() or not os.path.exists(entry.path)
+    except OSError:  # a link that leads to itself
+        return True
 
 
 def _one_series(found: dict[str, list[tuple[list[str | int], str]]], name: str) -> dict[str, Any]:

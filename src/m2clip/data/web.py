@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
 from m2clip.errors import ConfigError, VideoError
 
@@ -57,7 +57,7 @@ def shown_address(url: str) -> str:
     except ValueError:
         return "a web address"
     host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" + ("?..." if "?" in url else "")
+    return urlunsplit((parts.scheme, host, parts.path, "", "")) + ("?..." if "?" in url else "")
 
 
 def fetch(url: str, *, limits: WebLimits, to: BinaryIO) -> None:
