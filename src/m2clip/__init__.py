@@ -11,6 +11,8 @@ from m2clip.errors import CheckpointError, ConfigError, M2CLIPError, ManifestErr
 if TYPE_CHECKING:
     from m2clip import losses
     from m2clip.checkpoint import create, from_reference, load
+    from m2clip.data.video import Video
+    from m2clip.data.web import WebLimits
     from m2clip.model.m2clip import M2CLIP
     from m2clip.model.video_clip import TextFeatures, VideoCLIP, VideoFeatures
     from m2clip.recognizer import Recognizer
@@ -27,9 +29,11 @@ __all__ = [
     "Prediction",
     "Recognizer",
     "TextFeatures",
+    "Video",
     "VideoCLIP",
     "VideoError",
     "VideoFeatures",
+    "WebLimits",
     "create",
     "from_reference",
     "load",
@@ -40,6 +44,8 @@ _HOMES = {
     "create": "m2clip.checkpoint",
     "from_reference": "m2clip.checkpoint",
     "load": "m2clip.checkpoint",
+    "Video": "m2clip.data.video",
+    "WebLimits": "m2clip.data.web",
     "M2CLIP": "m2clip.model.m2clip",
     "TextFeatures": "m2clip.model.video_clip",
     "VideoCLIP": "m2clip.model.video_clip",
