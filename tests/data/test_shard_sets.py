@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from m2clip.data import shard_cache
-from m2clip.data.dataset import BadFile, Batch, VideoDataset
+from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
 from m2clip.data.frame_cache import FrameCache
 from m2clip.data.loading import make_loader
 from m2clip.data.manifest import Manifest, read_manifest
@@ -131,6 +131,22 @@ def test_an_address_that_went_through_a_path(server: Server, files: Manifest) ->
     found = read_manifest(Path(f"{server.url}/set/shards.parquet"))
     assert found.source == f"{server.url}/set/shards.parquet"
     assert found.samples.labels.tolist() == files.samples.labels.tolist()
+
+
+def test_what_is_secret_in_an_address_stands_in_no_report(server: Server, folder: Path) -> None:
+    secret = server.url.replace("//", "//me:word@")
+    found = read_manifest(f"{secret}/set/shards.parquet?sig=key")
+    told = f"{server.url}/set/shards.parquet?..."
+    assert (found.source, found.samples[0].where) == (told, f"{told}:1")
+    assert isinstance(dataset_of(found.samples)[0], Item)  # the password goes to the server, for each shard
+    assert len({headers["authorization"] for _, headers in server.seen}) == 1
+    place = read_manifest(f"{secret}/set/shard-000000.tar?sig=key").samples[0].where
+    assert place == f"{server.url}/set/shard-000000.tar?.../00000000.mp4"
+    for source in ("absent/shards.parquet", "absent.tar", "set/shard-{000000..9999999}.tar", "a.tar.gz"):
+        with pytest.raises(ManifestError) as caught:
+            read_manifest(f"{secret}/{source}?sig=key")
+        assert "word" not in str(caught.value)
+        assert "key" not in str(caught.value)
 
 
 def test_shards_have_no_other_root(folder: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from m2clip.data.web import is_web_address
+from m2clip.data.web import is_web_address, shown_address
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class WebAddress:
     url: str
 
     def __str__(self) -> str:
-        return _without_credentials(self.url)
+        return re.sub("(?<=://)[^/?#]*@", "", self.url)  # a user and password have no place in reports
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,10 @@ class ShardMember:
     """Of the whole tar file, which is held against it where it is fetched; "" where nobody has noted it."""
 
     def __str__(self) -> str:
-        return f"{_without_credentials(self.shard)}/{self.name}"
+        return f"{shown_address(self.shard) if is_web_address(self.shard) else self.shard}/{self.name}"
 
 
 Place = Path | WebAddress | ShardMember
-
-
-def _without_credentials(address: str) -> str:
-    return re.sub("(?<=://)[^/?#]*@", "", address)  # a user and password have no place in reports
 
 
 def is_absent(place: Place) -> bool:

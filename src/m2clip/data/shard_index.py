@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from m2clip.data.classes import ClassTable
 from m2clip.data.samples import ListedLines, Samples
 from m2clip.data.shards import MOST_SHARDS, Shard, ShardPlaces
-from m2clip.data.web import WebLimits, fetch, is_web_address
+from m2clip.data.web import WebLimits, fetch, is_web_address, shown_address
 from m2clip.errors import ManifestError, VideoError
 
 INDEX = "shards.parquet"
@@ -69,7 +69,8 @@ def read_index(source: str, *, classes: ClassTable | None = None) -> ShardList:
 
     With `classes`, labels become the ids that these classes have by the same names.
     """
-    file, sha256 = _content(source)
+    address, source = source, shown_address(source) if is_web_address(source) else source
+    file, sha256 = _content(address)
     try:
         parquet = pq.ParquetFile(file)
         head = _head(parquet, source)
@@ -81,7 +82,7 @@ def read_index(source: str, *, classes: ClassTable | None = None) -> ShardList:
             raise
         reason = " ".join(str(error).split())[:300]
         raise ManifestError(f"{source} is no index of shards ({reason}): write one with m2clip data shard") from error
-    shards = _shards(head, source)
+    shards = _shards(head, address, source)
     try:
         own = ClassTable(tuple(head["classes"]), tuple(tuple(texts) for texts in head["texts"]))
     except (ManifestError, KeyError, TypeError, AttributeError) as error:
@@ -125,7 +126,7 @@ def _head(parquet: pq.ParquetFile, source: str) -> dict[str, Any]:
     return head
 
 
-def _shards(head: dict[str, Any], source: str) -> list[Shard]:
+def _shards(head: dict[str, Any], address: str, source: str) -> list[Shard]:
     shards = []
     try:
         rows = [(row["name"], row["size"], row["sha256"]) for row in head["shards"]]
@@ -141,7 +142,7 @@ def _shards(head: dict[str, Any], source: str) -> list[Shard]:
         )
         if not (plain and isinstance(size, int) and isinstance(sha256, str)):
             raise ManifestError(f"{source}: {name!r} is no name of a shard beside the index: write the index again")
-        path = urljoin(source, name) if is_web_address(source) else str(Path(source).parent / name)
+        path = urljoin(address, name) if is_web_address(address) else str(Path(address).parent / name)
         shards.append(Shard(path, size, sha256))
     return shards
 

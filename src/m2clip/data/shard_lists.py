@@ -78,7 +78,9 @@ def _tar_files(folder: str) -> list[str]:
 def _paths(pattern: str) -> list[str]:
     """The tar files that a source means, in the order of their names or numbers."""
     if _without_query(pattern).endswith(_PACKED):
-        raise ManifestError(f"{pattern} is compressed, so no video in it can be read by itself: unpack it to a .tar")
+        raise ManifestError(
+            f"{_shown(pattern)} is compressed, so no video in it can be read by itself: unpack it to a .tar"
+        )
     try:
         paths = expand_braces(pattern)
     except ConfigError as error:
@@ -131,7 +133,7 @@ def _joined(source: str, found: list[tuple[Shard, list[ListedMember]]], classes:
         start_seconds=_times([row.start_seconds for _, row in rows]),
         end_seconds=_times([row.end_seconds for _, row in rows]),
     )
-    return ShardList(samples, classes, digest.hexdigest(), source)
+    return ShardList(samples, classes, digest.hexdigest(), _shown(source))
 
 
 def _times(cells: list[float | None]) -> np.ndarray | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from m2clip.data.places import Place, ShardMember, WebAddress
-from m2clip.data.shards import member_bytes, shown
+from m2clip.data.shards import member_bytes
 from m2clip.data.web import WebLimits, fetch, shown_address
 from m2clip.errors import VideoError
 
@@ -77,7 +77,7 @@ def pieces(file: BinaryIO, place: Place, *, size: int) -> Iterator[bytes]:
 def noted(place: Place, base: Path) -> str:
     """How a shard records where a video came from: relative to `base`, so that the same data elsewhere makes the same shard."""
     if isinstance(place, ShardMember):
-        return shown(place)
+        return str(place)
     if isinstance(place, WebAddress):
         return shown_address(place.url)
     text = str(place.relative_to(base)) if place.is_relative_to(base) else str(place)

@@ -80,7 +80,7 @@ def member_bytes(member: ShardMember) -> bytes:
     """The bytes of a video in a shard; a shard behind a web address is fetched first. Raises VideoError."""
     if member.size > _LARGEST:
         raise VideoError(
-            f"{shown(member)} has {member.size / 2**30:.1f} GiB, too many to be read out of a shard: list it as a file"
+            f"{member} has {member.size / 2**30:.1f} GiB, too many to be read out of a shard: list it as a file"
         )
     try:
         with open_shard(member.shard, sha256=member.shard_sha256) as file:
@@ -89,10 +89,10 @@ def member_bytes(member: ShardMember) -> bytes:
             data = file.read(member.size) if whole else b""
     except OSError as error:
         raise VideoError(
-            f"cannot read {shown(member)}: {error.strerror or error}; check the shard and its permissions"
+            f"cannot read {member}: {error.strerror or error}; check the shard and its permissions"
         ) from error
     if len(data) < member.size:
-        raise VideoError(f"cannot read {shown(member)}: its shard was cut; fetch or pack the shard again")
+        raise VideoError(f"cannot read {member}: its shard was cut; fetch or pack the shard again")
     return data
 
 
@@ -106,12 +106,6 @@ def open_shard(path: str, *, sha256: str = "") -> BufferedReader:
         raise VideoError(str(error)) from error
 
 
-def shown(member: ShardMember) -> str:
-    """A member as messages name it: without what may be secret in an address."""
-    shard = shown_address(member.shard) if is_web_address(member.shard) else member.shard
-    return f"{shard}/{member.name}"
-
-
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"([0-9]{1,12})\.\.([0-9]{1,12})")
 MOST_SHARDS = 10**6
@@ -122,25 +116,29 @@ def expand_braces(pattern: str) -> list[str]:
 
     A range counts up or down, with as many digits as its longer end where one begins with 0. Raises ConfigError beyond a million.
     """
+    return _expanded(pattern, shown_address(pattern) if is_web_address(pattern) else pattern)
+
+
+def _expanded(pattern: str, name: str) -> list[str]:
     match = _BRACES.search(pattern)
     while match and not (_RANGE.fullmatch(match[1]) or "," in match[1]):
         match = _BRACES.search(pattern, match.end())
     if match is None:
         return [pattern]
-    tails = expand_braces(pattern[match.end() :])
-    choices = _choices(match[1], pattern)
+    tails = _expanded(pattern[match.end() :], name)
+    choices = _choices(match[1], name)
     if len(choices) * len(tails) > MOST_SHARDS:
-        raise ConfigError(f"{pattern} names more than {MOST_SHARDS} shards: check the numbers in braces")
+        raise ConfigError(f"{name} names more than {MOST_SHARDS} shards: check the numbers in braces")
     return [pattern[: match.start()] + choice + tail for choice in choices for tail in tails]
 
 
-def _choices(inside: str, pattern: str) -> list[str]:
+def _choices(inside: str, name: str) -> list[str]:
     span = _RANGE.fullmatch(inside)
     if span is None:
         return inside.split(",")
     first, last = int(span[1]), int(span[2])
     if abs(last - first) >= MOST_SHARDS:
-        raise ConfigError(f"{pattern} names more than {MOST_SHARDS} shards: check the numbers in braces")
+        raise ConfigError(f"{name} names more than {MOST_SHARDS} shards: check the numbers in braces")
     padded = any(len(end) > 1 and end.startswith("0") for end in span.groups())
     digits = max(map(len, span.groups())) if padded else 0
     step = 1 if last >= first else -1
