@@ -17,6 +17,7 @@ from m2clip.cli import files, recognition, runs
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
 from m2clip.cli.shard import shard
+from m2clip.cli.show import show_clips
 from m2clip.cli.strength import tune_strength
 from m2clip.cli.study import study
 from m2clip.errors import M2CLIPError
@@ -40,6 +41,7 @@ data_app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True,
 data_app.command()(files.make_shapes)
 data_app.command("list")(files.list_data)
 data_app.command()(shard)
+data_app.command("show")(show_clips)
 data_app.command()(protocols)
 app.add_typer(data_app, name="data")
 

@@ -175,7 +175,7 @@ class VideoDataset(Dataset[Item | BadFile]):
         try:
             with self._opened(sample) as (video, part):
                 self._lost_share(video)  # what is mostly lost need not be decoded
-                _, pixels = self.clips_of(video, part, index)
+                pixels = self.clips_of(video, part, index)
                 lost = self._lost_share(video)  # some damage shows only in the pictures
         except VideoError as error:
             return BadFile(sample.path, sample.where, str(error), index)
@@ -207,18 +207,29 @@ class VideoDataset(Dataset[Item | BadFile]):
         with Video(frames.pixels) as video:
             yield video, frames.part
 
-    def clips_of(self, video: Video, part: Part, index: int) -> tuple[np.ndarray, Tensor]:
-        """What the sample of this index takes of its video: frames, int64 [temporal views, T], and clips, uint8 [V, T, 3, H, W]."""
+    def frames_of(self, part: Part, index: int) -> np.ndarray:
+        """The frames of the video that the sample of this index takes, int64 [temporal views, T]."""
+        return self._frames_of(part, self._random(index))
+
+    def _random(self, index: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, self.epoch, index))
+
+    def _frames_of(self, part: Part, rng: np.random.Generator) -> np.ndarray:
         if self._augment is None:
-            chosen = part.test_indices(self.sampling, self.views_temporal)
+            return part.test_indices(self.sampling, self.views_temporal)
+        return part.train_indices(self.sampling, rng)[None]
+
+    def clips_of(self, video: Video, part: Part, index: int) -> Tensor:
+        """The clips of the sample of this index, uint8 [V, T, 3, H, W]."""
+        rng = self._random(index)
+        chosen = self._frames_of(part, rng).flatten()
+        if self._augment is None:
             # Decoded together: a frame that views share is decoded and resized once, and no two of full size are held at a time.
-            frames = video.frames(chosen.flatten(), each=partial(shrunk, size=self.size))
-            return chosen, test_pixels(frames, size=self.size, crops=self.views_spatial, clips=self.views_temporal)
-        rng = np.random.default_rng((self.seed, self.epoch, index))
-        chosen = part.train_indices(self.sampling, rng)
+            frames = video.frames(chosen, each=partial(shrunk, size=self.size))
+            return test_pixels(frames, size=self.size, crops=self.views_spatial, clips=self.views_temporal)
         info = video.info
         drawn = self._augment.draw(info.height, info.width, seed=int(rng.integers(2**63)))
-        return chosen[None], drawn.finish(video.frames(chosen, each=drawn.cut))[None]
+        return drawn.finish(video.frames(chosen, each=drawn.cut))[None]
 
 
 def part_of(video: Video, sample: Sample) -> Part:

@@ -61,7 +61,7 @@ def frames_between(
     count = len(pts_seconds)
     start = 0.0 if start_seconds is None else start_seconds
     gap = pts_seconds[-1] / (count - 1) if count > 1 else np.inf
-    if start < 0 or start > pts_seconds[-1] + gap or (end_seconds is not None and end_seconds <= start):
+    if not 0 <= start <= pts_seconds[-1] + gap or not (end_seconds is None or end_seconds > start):  # NaN fits nowhere
         ending = "its end" if end_seconds is None else f"{end_seconds:g} s"
         raise ConfigError(
             f"the part from {start:g} s to {ending} is not in the video, whose last frame is at "
