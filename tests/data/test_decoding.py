@@ -81,6 +81,7 @@ def known(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return path, sequential(path)
 
 
+@pytest.mark.case("D7", "D8", "D11")
 def test_every_frame_of_a_file_in_order(known: tuple[Path, list[np.ndarray]]) -> None:
     path, pictures = known
     with Video(path) as video:
@@ -89,6 +90,7 @@ def test_every_frame_of_a_file_in_order(known: tuple[Path, list[np.ndarray]]) ->
         np.testing.assert_array_equal(video.frames(range(len(pictures))), np.stack(pictures))
 
 
+@pytest.mark.case("D7", "D8")
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_frames_in_any_order(known: tuple[Path, list[np.ndarray]], data: st.DataObject) -> None:
@@ -103,6 +105,7 @@ def test_any_frames_in_any_order(known: tuple[Path, list[np.ndarray]], data: st.
                 np.testing.assert_array_equal(frame, pictures[i])
 
 
+@pytest.mark.case("D7")
 @pytest.mark.parametrize(
     ("suffix", "codec", "options"),
     [
@@ -143,6 +146,7 @@ def test_every_frame_has_the_first_ones_size(tmp_path: Path) -> None:
     assert frames.shape == (12, 48, 64, 3)
 
 
+@pytest.mark.case("D8")
 def test_times_of_a_variable_rate(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", "libx264", pattern(60), ticks=SLOWER, options=x264(bframes=2))
     with Video(path) as video:
@@ -152,6 +156,7 @@ def test_times_of_a_variable_rate(tmp_path: Path) -> None:
     assert info.duration_seconds == pytest.approx(info.pts_seconds[-1] + 0.2, abs=0.17)
 
 
+@pytest.mark.case("D14")
 def test_memory_stays_flat(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mp4", "libx264", pattern(30, height=120, width=160), options=x264(keyint=10))
 
