@@ -14,6 +14,7 @@ import typer
 
 from m2clip import __version__
 from m2clip.cli import files, recognition, runs
+from m2clip.cli.check import check_data
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
 from m2clip.cli.shard import shard
@@ -40,6 +41,7 @@ app.command()(files.info)
 data_app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True, rich_markup_mode=None)
 data_app.command()(files.make_shapes)
 data_app.command("list")(files.list_data)
+data_app.command("check")(check_data)
 data_app.command()(shard)
 data_app.command("show")(show_clips)
 data_app.command()(protocols)

@@ -110,7 +110,7 @@ def list_data(
     root: Root = None,
     json: Json = False,
 ) -> None:
-    """Count the videos of a data set, class by class, and name those that are missing."""
+    """Count the videos of a data set, class by class, and name those that are missing; `data check` reads them, too."""
     from m2clip.data.manifest import read_manifest
     from m2clip.data.splits import check_repeats
 
