@@ -121,7 +121,7 @@ REFUSED: list[tuple[object, str]] = [
         np.zeros((2, 4, 6, 3), np.float32),
         "pixels must be of type uint8, 0 to 255; (x * 255).round() first if they run from 0 to 1",
     ),
-    (np.zeros((2, 4, 6, 3), np.int64), "pixels must be of type uint8, 0 to 255; then x.astype(np.uint8)"),
+    (np.zeros((2, 4, 6, 3), np.uint16), "0 to 255; scaled first if they run beyond, then x.astype(np.uint8)"),
     (np.zeros((2, 4, 6, 3), bool), "pixels must be of type uint8"),
     (torch.zeros(2, 3, 4, 6), "then x.byte()"),
     (torch.zeros(2, 3, 4, 6, dtype=torch.bfloat16), "a tensor of type torch.bfloat16 is no video"),

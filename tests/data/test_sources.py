@@ -314,6 +314,38 @@ def test_arrays_that_are_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert "it is no video file" in refusal("many.npz")
 
 
+@pytest.mark.parametrize(
+    "shape", ["(-4, 6, 5, 3)", "(4, -6, -5, 3)", f"({10**20}, 6, 5, 3)", "(4, 6.0, 5, 3)", "(4, 6", "4", "()"]
+)
+@pytest.mark.parametrize("kind", ["'|u1'", "'|O'", "[('a', 'u1')]", "3", "'|u1"])
+def test_headers_that_are_none(tmp_path: Path, shape: str, kind: str) -> None:
+    header = f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    data = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(360)
+    (tmp_path / "a.npy").write_bytes(data)
+    for source in (data, tmp_path / "a.npy"):
+        assert refusal(source).startswith("cannot read ")
+
+
+def test_broken_headers_are_told(tmp_path: Path) -> None:
+    """NumPy raises errors of a dozen kinds."""
+    file = io.BytesIO()
+    np.save(file, PICTURES)
+    rng = np.random.default_rng(0)
+    read = 0
+    for _ in range(150):
+        data = bytearray(file.getvalue())
+        for at in rng.integers(6, 128, 2):
+            data[at] = rng.choice(list(b"0123456789-,()'[]{}:uO|<> \x00\xff"))
+        (tmp_path / "a.npy").write_bytes(data)
+        for source in (bytes(data), tmp_path / "a.npy"):
+            try:
+                with Video(source) as video:
+                    read += video.frames([0]).shape[3] == 3
+            except VideoError:
+                continue
+    assert read < 100
+
+
 def test_an_array_file_that_promises_too_much() -> None:
     """A header of a hundred bytes that asks for a petabyte."""
     file = io.BytesIO()

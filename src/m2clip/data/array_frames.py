@@ -120,6 +120,7 @@ def _remedy(array: np.ndarray, *, tensor: bool) -> str:
         return f"pass frames [T, H, W, 3], or the bytes of a video file as bytes({'x.numpy()' if tensor else 'x'})"
     if array.dtype != np.uint8:
         scaled = " (x * 255).round() first if they run from 0 to 1," if array.dtype.kind == "f" else ""
+        scaled = " scaled first if they run beyond," if array.dtype.kind in "iu" else scaled
         return f"pixels must be of type uint8, 0 to 255;{scaled} then {'x.byte()' if tensor else 'x.astype(np.uint8)'}"
     if array.ndim == 3 and (shape[2] == 3 or shape[0] == 3):
         one = "x[None]" if shape[2] == 3 or tensor else "x.transpose(1, 2, 0)[None]"

@@ -143,8 +143,10 @@ def _frames_of_npy(file: Path | BinaryIO, name: str) -> Frames:
     try:
         # A file by its path is mapped into memory: only the frames that are asked for are read from the disk.
         array = np.load(file, mmap_mode="r" if isinstance(file, Path) else None, allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a broken header is parsed as Python's literals, which fail in many ways
+        reason = " ".join(str(error).split())[:200]
         raise VideoError(f"cannot read {name}: this .npy file holds no whole array of numbers ({reason})") from error
     try:
         return ArrayFrames(pictures_of(array, accepted=_ACCEPTED))
