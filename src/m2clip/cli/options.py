@@ -2,14 +2,18 @@
 
 import csv
 import re
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from m2clip.errors import VideoError
+
 if TYPE_CHECKING:
     from m2clip.data.descriptions import TextSource
+    from m2clip.data.video import Video
 
 
 class OnBadFile(StrEnum):
@@ -109,6 +113,17 @@ FileSeconds = Annotated[
 ]
 Root = Annotated[Path | None, typer.Option("--root", help="Folder that paths in a list are relative to.")]
 Classes = Annotated[Path | None, typer.Option("--classes", help="Class table: CSV id,name or one name a line.")]
+
+
+def open_video(name: str) -> "Video":
+    """The video of this name, - being standard input; VideoError as of Video."""
+    from m2clip.data.video import Video
+
+    if name != "-":
+        return Video(name)
+    if sys.stdin is None or sys.stdin.isatty():
+        raise VideoError("- is standard input, and nothing is piped into it: write `cat clip.mp4 | m2clip classify -`")
+    return Video(sys.stdin.buffer)
 
 
 def text_source(templates: Path | None, texts: Path | None) -> "TextSource | None":

@@ -1,7 +1,6 @@
 """Commands that look at single videos: classify, timeline, embed."""
 
 import io
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +28,7 @@ from m2clip.cli.options import (
     Videos,
     Views,
     Weights,
+    open_video,
     sampling_options,
     split_labels,
     text_source,
@@ -142,7 +142,7 @@ def timeline(
         compiled=compiled,
     )
     chosen = _labels(recognizer.model, names, labels_file, source)
-    with _opened(video) as opened:
+    with open_video(video) as opened:
         windows = recognizer.timeline(opened, chosen, window_seconds, step_seconds, top)
         lost = _tell_lost_frames(opened)
     if json:
@@ -261,7 +261,7 @@ def _for_each(
     with progress_bar("videos", shown=bar and len(videos) > 1) as progress:
         for video in videos:
             try:
-                with _opened(video) as opened:
+                with open_video(video) as opened:
                     result = work(video, opened)
                     results.append({"video": video, "lost_frames": _tell_lost_frames(opened), **result})
             except VideoError as error:
@@ -270,16 +270,6 @@ def _for_each(
                 code = 1
             progress(len(results), len(videos))
     return results, code
-
-
-def _opened(video: str) -> "Video":
-    from m2clip.data.video import Video
-
-    if video != "-":
-        return Video(video)
-    if sys.stdin is None or sys.stdin.isatty():
-        raise VideoError("- is standard input, and nothing is piped into it: write `cat clip.mp4 | m2clip classify -`")
-    return Video(sys.stdin.buffer)
 
 
 def _tell_lost_frames(opened: "Video") -> int:

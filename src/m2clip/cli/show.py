@@ -1,6 +1,5 @@
 """The command that shows which frames of a video a clip takes: data show."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,9 @@ from m2clip.cli.options import (
     Fps,
     Frames,
     Json,
+    OneVideo,
     StrideFrames,
+    open_video,
     sampling_options,
     view_counts,
 )
@@ -27,7 +28,7 @@ _MOST_PIXELS = 2**27  # of a strip: 2,675 frames of 224 x 224
 
 
 def show_clips(
-    video: Annotated[str, typer.Argument(metavar="VIDEO", help="A video file, or whatever else a video can be.")],
+    video: OneVideo,
     config: Annotated[
         Path | None, typer.Option("--config", help="YAML file of a run, whose clips are shown; default: its defaults.")
     ] = None,
@@ -88,9 +89,8 @@ def show_clips(
     import numpy as np
 
     from m2clip.data.parts import part_between
-    from m2clip.data.video import Video
 
-    with Video(sys.stdin.buffer if video == "-" else video) as opened:
+    with open_video(video) as opened:
         info = opened.info
         part = part_between(
             info.pts_seconds, info.duration_seconds, start_seconds=start_seconds, end_seconds=end_seconds
