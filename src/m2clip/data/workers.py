@@ -3,6 +3,7 @@
 It outlives neither its owner nor its use: it ends when the main process is gone, even in the middle of a hang, and leaves Ctrl-C to it.
 """
 
+import gc
 import os
 import signal
 import threading
@@ -109,6 +110,7 @@ def read_samples(dataset: VideoDataset, slots: Tensor, connection: Connection, s
     """What a worker does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what the main process does on it is not for a copy of it to do
+    gc.freeze()  # what a forked process was born with is no garbage of its own, and to look at it would copy its pages
     torch.set_num_threads(1)  # a forked process must not enter the thread pool that it has a dead copy of
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
