@@ -112,6 +112,9 @@ class _Between:
             self._work()
             yield batch
 
+    def close(self) -> None:
+        self._loader.close()
+
 
 def beside_the_tower(workload: Workload, settings: dict[str, Any]) -> Timings:
     """Steps of the training loop itself, as its log has them, and between two of them the tower on equally many videos."""
