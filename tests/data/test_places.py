@@ -29,4 +29,11 @@ def test_names_that_no_system_allows(tmp_path: Path, name: str) -> None:
 
 def test_what_lies_elsewhere_is_known_only_when_it_is_read() -> None:
     assert not is_absent(WebAddress("http://127.0.0.1:1/gone.mp4"))
-    assert not is_absent(ShardMember("gone.tar", "a.mp4", 0, 1))
+    assert not is_absent(ShardMember("http://127.0.0.1:1/gone.tar", "a.mp4", 0, 1))
+
+
+def test_a_member_is_absent_with_its_shard(tmp_path: Path) -> None:
+    member = ShardMember(str(tmp_path / "a.tar"), "a.mp4", 0, 1)
+    assert is_absent(member)
+    (tmp_path / "a.tar").touch()
+    assert not is_absent(member)
