@@ -136,6 +136,8 @@ def test_settings_that_need_each_other(file: Path) -> None:
     assert "no visual head" in refusal(file, "loss.visual=0", "train.best_by=ensemble")
     for setting in ("cache_gib=3", "shrink_cache_to=256"):
         assert f"{setting.split('=')[0]} is set, but there is no cache" in refusal(file, f"data.{setting}")
+    assert "train is no set of shards at a web address" in refusal(file, "data.mixed_shards=2")
+    load_config(file, ["data.mixed_shards=2", "data.train=https://host.example/shards.parquet"])
 
 
 @pytest.mark.parametrize(

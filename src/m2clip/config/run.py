@@ -61,6 +61,9 @@ class DataConfig(Settings):
     shrink_cache_to: PositiveInt | None = None
     """Pixels that the short side of cached frames is shrunk to, at least 1.15 times the model's image size; none: frames are
     cached as they are, so that the cache changes no clip."""
+    mixed_shards: PositiveInt = 4
+    """How many of the shards that training fetches from web addresses are mixed at a time; the cache of shards
+    ($M2CLIP_SHARDS_GIB) should hold two more of them."""
 
     @property
     def sampling(self) -> dict[str, Any]:
@@ -79,6 +82,16 @@ class DataConfig(Settings):
         need(
             len(ways) < 2,
             f"{both}, but only one of stride_frames, fps and clip_seconds may be set; leave out the rest",
+        )
+        return self
+
+    @model_validator(mode="after")
+    def _shards_are_fetched(self) -> Self:
+        need(
+            self.mixed_shards == type(self).model_fields["mixed_shards"].default
+            or (self.train or "").lower().startswith(("http://", "https://")),
+            "mixed_shards is set, but train is no set of shards at a web address, and all others are mixed as a whole; "
+            "leave it out",
         )
         return self
 

@@ -8,7 +8,7 @@ from typing import Self
 import torch
 
 from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
-from m2clip.data.order import BatchOrder
+from m2clip.data.order import MIXED_SHARDS, BatchOrder
 from m2clip.data.readers import FILE_SECONDS, Readers, Start
 from m2clip.data.transforms import PixelStatistics
 
@@ -89,15 +89,18 @@ def make_loader(
     world_size: int = 1,
     context: Start | None = None,
     file_seconds: float = FILE_SECONDS,
+    mixed_shards: int = MIXED_SHARDS,
 ) -> VideoLoader:
     """Batches of this process.
 
     `shuffle`: an order for each epoch; `batch_size` counts over all processes and each batch comes in `parts` pieces; every
     process gets equally many. Otherwise the manifest's order; `batch_size` counts in this process, and each sample belongs to
     exactly one process, so none is counted twice. `context`: how workers start (None: as the platform does). `file_seconds`:
-    how long a file may keep its worker busy while batches are waited for.
+    how long a file may keep its worker busy while batches are waited for. `mixed_shards`: as of `epoch_batches`.
     """
-    batches = BatchOrder(dataset, batch_size=batch_size, parts=parts, shuffle=shuffle, rank=rank, world_size=world_size)
+    batches = BatchOrder(
+        dataset, batch_size=batch_size, parts=parts, shuffle=shuffle, rank=rank, world_size=world_size, mixed_shards=mixed_shards
+    )  # fmt: skip
     own = min(-(-batch_size // world_size) if shuffle else batch_size, max(1, len(dataset)))
     # Two steps are under way, one being used and one being read; two more samples keep each worker busy at their seams.
     slots = 2 * own + 2 * workers

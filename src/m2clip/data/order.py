@@ -6,7 +6,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from m2clip.data.dataset import VideoDataset
-from m2clip.data.shards import ShardPlaces
+from m2clip.data.shards import ShardPlaces, fetched_shards
 from m2clip.data.shards_ahead import fetched_ahead
 
 MIXED_SHARDS = 4
@@ -65,7 +65,7 @@ class BatchOrder(Sampler[list[int]]):
         self._mixed_shards = mixed_shards
 
     def __iter__(self) -> Iterator[list[int]]:
-        places = _fetched_places(self._dataset)
+        places = fetched_shards(self._dataset.manifest.samples.places)
         batches = self._shares(places)
         for batch in batches if places is None else fetched_ahead(batches, places):
             yield batch.tolist()
@@ -91,9 +91,3 @@ class BatchOrder(Sampler[list[int]]):
             mixed_shards=self._mixed_shards,
         )
         return [batch[self._rank :: self._world_size] for batch in batches]
-
-
-def _fetched_places(dataset: VideoDataset) -> ShardPlaces | None:
-    """Where the samples lie, if that is in shards behind web addresses."""
-    places = dataset.manifest.samples.places
-    return places if isinstance(places, ShardPlaces) and places.are_fetched else None

@@ -76,6 +76,11 @@ class ShardPlaces(Sequence[Place]):
         return any(is_web_address(shard.path) for shard in self.shards)
 
 
+def fetched_shards(places: Sequence[Place]) -> ShardPlaces | None:
+    """These places, if some of them lie in shards behind web addresses, which training then takes shard by shard."""
+    return places if isinstance(places, ShardPlaces) and places.are_fetched else None
+
+
 def member_bytes(member: ShardMember) -> bytes:
     """The bytes of a video in a shard; a shard behind a web address is fetched first. Raises VideoError."""
     if member.size > _LARGEST:

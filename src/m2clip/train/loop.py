@@ -109,6 +109,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
         rank=fabric.global_rank,
         world_size=ranks,
         file_seconds=config.data.file_seconds,
+        mixed_shards=config.data.mixed_shards,
     )
     groups = model.parameter_groups(
         lr=options.peak_lr, text_lr_scale=options.text_lr_scale, weight_decay=options.weight_decay

@@ -19,6 +19,7 @@ from m2clip.config import METHOD_TERMS, Precision, RunConfig
 from m2clip.data.descriptions import read_text_source
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
 from m2clip.data.shard_lists import names_shards
+from m2clip.data.shards import fetched_shards
 from m2clip.data.splits import check_repeats, check_splits
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
 from m2clip.launcher import read_launcher
@@ -177,9 +178,12 @@ def doubts(config: RunConfig, training: Manifest, *others: Manifest | None) -> l
 
 
 def hashes(training: Manifest, model: VideoCLIP) -> dict[str, str]:
-    """SHA-256 of what a run stands on, for `TrainingState`."""
+    """SHA-256 of what a run stands on, for `TrainingState`; and in which way it goes through its videos."""
     return {
         "training list": training.sha256,
+        "way of taking videos (shard by shard, or mixed as a whole)": (
+            "by shard" if fetched_shards(training.samples.places) is not None else "whole"
+        ),
         "classes": hashlib.sha256(repr(model.info.texts).encode()).hexdigest(),
         "CLIP weights": model.info.weights.sha256 or "",
     }
