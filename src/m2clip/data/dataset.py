@@ -5,9 +5,9 @@ Every random number of a clip comes from (seed, epoch, index), so it is the same
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 import torch
@@ -107,10 +107,6 @@ class Batch:
         """The clips of one view, float32 [B, T, 3, H, W], normalised on this device. It is not waited for."""
         pixels = self.pixels[:, number].to(device, non_blocking=True)
         return pixels if self.statistics is None else self.statistics.normalize(pixels)
-
-    def pin_memory(self) -> Self:
-        """The same batch in page-locked memory; called by the loader."""
-        return replace(self, pixels=self.pixels.pin_memory(), labels=self.labels.pin_memory())
 
 
 class VideoDataset(Dataset[Item | BadFile]):

@@ -13,12 +13,17 @@ from m2clip.data.readers import FILE_SECONDS, Readers, Start
 from m2clip.data.transforms import PixelStatistics
 
 
-def collate(items: Sequence[Item | BadFile], *, clip_shape: tuple[int, ...], statistics: PixelStatistics) -> Batch:
-    """Items -> one batch; bad files are set apart, in the order of the items."""
+def collate(
+    items: Sequence[Item | BadFile], *, clip_shape: tuple[int, ...], statistics: PixelStatistics, pin: bool = False
+) -> Batch:
+    """Items -> one batch; bad files are set apart, in the order of the items. `pin`: in page-locked memory, for a GPU."""
     good = [item for item in items if isinstance(item, Item)]
+    pixels = torch.empty(len(good), *clip_shape, dtype=torch.uint8, pin_memory=pin)
+    if good:
+        torch.stack([item.pixels for item in good], out=pixels)
     return Batch(
-        pixels=torch.stack([item.pixels for item in good]) if good else torch.empty(0, *clip_shape, dtype=torch.uint8),
-        labels=torch.tensor([item.label for item in good], dtype=torch.int64),
+        pixels=pixels,
+        labels=torch.tensor([item.label for item in good], dtype=torch.int64, pin_memory=pin),
         indices=torch.tensor([item.index for item in good], dtype=torch.int64),
         bad=tuple(item for item in items if isinstance(item, BadFile)),
         statistics=statistics,
@@ -61,8 +66,9 @@ class VideoLoader:
             read = self._readers.read(self._batches)
         with closing(read) as read:  # type: ignore[type-var]
             for items in read:
-                batch = collate(items, clip_shape=self.dataset.clip_shape, statistics=self.dataset.statistics)
-                yield batch.pin_memory() if self._pin else batch
+                yield collate(
+                    items, clip_shape=self.dataset.clip_shape, statistics=self.dataset.statistics, pin=self._pin
+                )
 
     def close(self) -> None:
         """End the workers."""
