@@ -48,7 +48,7 @@ class FileFrames:
         self._pts: np.ndarray | None = self._table.pts  # None: not every frame has a time
         self._count = len(self._pts)
         self._pictures = KeyedPictures(self._file, self._table, leaves_out=leaves_out)
-        if self._table.doubt:
+        if self._table.doubt or not self._count:
             self._read_by_counting()
 
     def _read_by_counting(self) -> None:
@@ -57,6 +57,10 @@ class FileFrames:
         pts = self._pictures.pts
         self._pts = None if None in pts else np.array(pts, dtype=np.int64)
         self._count = len(pts)
+        if not pts:
+            raise VideoError(
+                f"no frame of {self._name} can be decoded: its video is empty or broken; fetch or export it again"
+            )
 
     def _read_another_way(self, error: UnexpectedFrameError) -> None:
         """Decoding did not give what the packets promised: leave nothing out, and where that was not it, count."""
@@ -102,16 +106,16 @@ class FileFrames:
         count = self.frame_count
         fps = float(self._file.stream.average_rate or 0)
         seconds = None
-        if self._pts is not None:
+        if self._pts is not None and count > 1:
             seconds = (self._pts.astype(np.float64) - float(self._pts[0])) * tick
-            if count > 1 and (np.any(np.diff(seconds) < 0) or seconds[-1] <= 0):
-                seconds = None  # times that run backwards (AVI with packed frames) tell nothing
-        if seconds is not None and count > 1:
-            measured = (count - 1) / float(seconds[-1])
-            # Where the rate varies, the declared one is nominal; times rounded to milliseconds only look varied. Where frames
-            # are lost, those around them still came at the declared rate.
-            if abs(measured - fps) > 0.02 * measured and not (self.lost_frames and fps > 0):
+            span, runs_back = float(np.ptp(seconds)), bool(np.any(np.diff(seconds) < 0))
+            measured = (count - 1) / span if span > 0 else fps
+            # Where the rate varies, the declared one is nominal; times rounded to milliseconds only look varied, and those of
+            # packed AVI frames run backwards and repeat. Where frames are lost, those around them came at the declared rate.
+            if abs(measured - fps) > (0.2 if runs_back else 0.02) * measured and not (self.lost_frames and fps > 0):
                 fps = measured
+            if runs_back or span <= 0:
+                seconds = None  # they tell nothing of a single frame
         last_seconds = self._table.last_duration * tick
         if fps <= 0:
             fps = 1 / last_seconds if last_seconds > 0 else _UNKNOWN_FPS
@@ -137,11 +141,8 @@ class FileFrames:
                     return made if np.array_equal(places, np.arange(len(wanted))) else made[places]
 
     def _first_picture(self) -> VideoFrame:
-        while self.frame_count:
+        while True:
             try:
                 return next(self._pictures.rising([0]))
             except UnexpectedFrameError as error:
                 self._read_another_way(error)
-        raise VideoError(
-            f"no frame of {self._name} can be decoded: its video is empty or broken; fetch or export it again"
-        )
