@@ -51,6 +51,16 @@ def test_clips_are_the_same_from_each_place(listed: Path, train: bool) -> None:
         assert all(torch.equal(item.pixels, items[0].pixels) for item in items)
 
 
+def test_a_part_of_a_folder_is_by_its_images(listed: Path) -> None:
+    """From 0.2 s on at 25 images a second: the images 5 to 14 of 0 to 19."""
+    listed.write_text("path,label,start_seconds,end_seconds\nframes of it,run,0.2,0.6\n")
+    part = VideoDataset(read_manifest(listed), train=False, **SETTINGS)[0]
+    np.save(listed.parent / "part.npy", PICTURES[5:15])
+    listed.write_text("path,label\npart.npy,run\n")
+    alone = VideoDataset(read_manifest(listed), train=False, **SETTINGS)[0]
+    assert torch.equal(part.pixels, alone.pixels)
+
+
 def test_bad_places_are_told_with_their_line(listed: Path, server: Server) -> None:
     dataset = VideoDataset(read_manifest(listed), train=True, **SETTINGS)
     bad = [dataset[i] for i in (3, 4, 5)]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from m2clip.data import sources
 from m2clip.data.places import ShardMember, WebAddress
 from m2clip.data.video import Video
 from m2clip.data.web import WebLimits
@@ -226,6 +227,19 @@ def test_open_files_of_every_kind(path: Path, expected: np.ndarray, tmp_path: Pa
         for file in (io.BytesIO(data), Stream(data), OnlyRead(data), member, unpacked, named, writable, mapped):
             with Video(file) as video:
                 np.testing.assert_array_equal(video.frames([30, 2]), expected)
+
+
+def test_a_large_open_file_goes_to_the_disk(
+    path: Path, expected: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_PIECE_BYTES", 20)  # 64 of them are held in memory
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert path.stat().st_size > 64 * 20
+    with Video(Stream(path.read_bytes())) as video:
+        np.testing.assert_array_equal(video.frames([30, 2]), expected)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    assert "No such file or directory" in refusal(Stream(path.read_bytes()))
 
 
 def test_a_pipe_is_read_from_where_it_stands(path: Path, expected: np.ndarray) -> None:
