@@ -2,12 +2,17 @@
 
 import csv
 import json
+import os
+import signal
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from m2clip.data.video import Video
 from m2clip.train.log import read_log
 from tests.program import NAMES, Ran, one_sentence
 from tests.small_inputs import moving_square, write_video
@@ -131,6 +136,33 @@ def test_the_first_broken_file_ends_it_where_that_is_wished(
     assert ran.code == 1
     assert f"(listed at {data}:" in one_sentence(ran)
     assert "set on_bad_file to skip" in one_sentence(ran)
+
+
+@pytest.mark.case("D5")
+@pytest.mark.skipif(sys.platform != "linux", reason="workers must be forked to crash as this test wants")
+def test_a_file_that_kills_the_decoder_is_a_bad_file(
+    m2: Callable[..., Ran], place: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Deadly(Video):
+        def __init__(self, source: Any) -> None:
+            if Path(source).name == "empty.mp4":
+                os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory runs out
+            super().__init__(source)
+
+    monkeypatch.setattr("m2clip.data.dataset.Video", Deadly)
+    data = listed(folder, "good.mp4", "damaged.mkv", "empty.mp4")
+    ran = train(m2, data, tmp_path / "run", f"data.val={data}")
+    assert ran.code == 0
+    assert told_of(ran.err.splitlines(), f"{folder / 'empty.mp4'} was killed twice (signal SIGKILL)") == 1
+    epochs = [line for line in read_log(tmp_path / "run") if line["kind"] == "epoch"]
+    assert [(line["bad_files"], line["damaged_files"]) for line in epochs] == [(1, 1), (1, 1)]
+
+    ran = m2(
+        "evaluate", place / "model.safetensors", "--data", data, "--protocol", "zero-shot", "--workers", 2, "--json"
+    )  # fmt: skip
+    used = json.loads(ran.out)["protocol"]
+    assert {key: used["data"][key] for key in ("scored", "bad", "damaged")} == {"scored": 2, "bad": 1, "damaged": 1}
+    assert [file["where"] for file in used["bad_files"]] == [f"{data}:4"]
 
 
 def test_damaged_files_are_used_and_named(m2: Callable[..., Ran], place: Path, folder: Path, tmp_path: Path) -> None:
