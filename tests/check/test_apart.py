@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from m2clip.check.apart import Alive, Ended, run_apart
+from m2clip.errors import ConfigError
 
 GIB = 2**30
 
@@ -40,7 +41,7 @@ def test_what_ends_a_child_costs_its_own_job() -> None:
     found = dict(run_apart(act, jobs, workers=2, silence_seconds=6, memory_bytes=GIB))
     assert sorted(found) == list(range(len(jobs)))
     assert found[1] == Ended("crashed", "ended by SIGSEGV")
-    assert found[3] == Ended("silent", "no sign of life for 6 s")
+    assert found[3] == Ended("silent", "gave no sign of life for 6 s")
     assert found[4] == Ended("crashed", "ended with exit code 1")
     assert [found[i][:2] for i in (0, 2, 5)] == [["a", 0], ["b", 1], ["c", 2]]
     assert (found[6], found[7]) == ("no memory", 1000)
@@ -49,6 +50,18 @@ def test_what_ends_a_child_costs_its_own_job() -> None:
 def test_long_work_that_gives_signs_is_waited_for() -> None:
     [(number, result)] = run_apart(act, [("work", 8.0)], workers=3, silence_seconds=6, memory_bytes=GIB)
     assert (number, result[0]) == (0, "work")
+
+
+class Poison:
+    """Ends the process that receives it."""
+
+    def __reduce__(self) -> Any:
+        return os._exit, (3,)
+
+
+def test_children_that_cannot_start_end_the_work() -> None:
+    with pytest.raises(ConfigError, match="ended with exit code 3 at its start"):
+        list(run_apart(Poison(), [1, 2], workers=2, silence_seconds=60, memory_bytes=GIB))  # type: ignore[arg-type]
 
 
 def test_no_job_starts_no_child(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
+from m2clip.errors import ConfigError
+
 Alive = Callable[[], None]
 """Tells the parent that the work goes on; cheap enough for every frame."""
 Work = Callable[[Any, Alive], Any]
@@ -37,7 +39,7 @@ def run_apart(
     """Yield (number of the job, its result or an Ended) as they come, each job once.
 
     A child that gives no sign of life for `silence_seconds` is killed. `memory_bytes` bounds what a child may allocate (Linux).
-    Results come as JSON, never as pickles: a child has read files of strangers. RuntimeError where children cannot be started.
+    Results come as JSON, never as pickles: a child has read files of strangers. ConfigError where children cannot be started.
     """
     waiting = iter(enumerate(jobs))
     coming = next(waiting, None)
@@ -61,14 +63,16 @@ def run_apart(
                 if connection in heard:
                     news = child.hear()
                 elif time.monotonic() > child.deadline:
-                    news = Ended("silent", f"no sign of life for {silence_seconds:g} s")
+                    news = Ended("silent", f"gave no sign of life for {child.patience_seconds:g} s")
                 else:
                     continue
                 if isinstance(news, Ended):
                     del children[connection]
                     child.end()
                     if not child.is_ready:
-                        raise RuntimeError(f"a child process could not be started: {news.detail}")
+                        raise ConfigError(
+                            f"a process that reads files {news.detail} at its start; free some memory, or take fewer workers"
+                        )
                 if news is not None and number is not None:
                     yield number, news if isinstance(news, Ended) else json.loads(news)
     finally:
@@ -89,6 +93,11 @@ class _Child:
         self.number: int | None = None
         self.is_ready = False
         self.deadline = time.monotonic() + _START_SECONDS
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a sign is waited for."""
+        return self._silence_seconds if self.is_ready else _START_SECONDS
 
     @property
     def is_free(self) -> bool:

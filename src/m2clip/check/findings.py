@@ -31,7 +31,7 @@ CODES: dict[str, Meaning] = {
     "missing": Meaning("bad", "there is no such file"),
     "empty": Meaning("bad", "the file has no bytes"),
     "unreadable": Meaning("bad", "no video file, one whose header is missing, or one that cannot be opened or fetched"),
-    "no-video-stream": Meaning("bad", "sound, a single picture or text, but no moving pictures"),
+    "no-video-stream": Meaning("bad", "no moving pictures: sound, a single picture or text, or a broken header"),
     "no-frames": Meaning("bad", "a video stream, but no frame can be decoded"),
     "too-damaged": Meaning("bad", "more of its frames are lost than --most-lost allows"),
     "too-large": Meaning("bad", "its pictures do not fit into the memory of a reading process"),

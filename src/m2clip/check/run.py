@@ -79,7 +79,7 @@ def _facts(
         )
         for done, (place_in_left, result) in enumerate(results, start=len(jobs) - len(left) + 1):
             number = left[place_in_left]
-            facts = _of_ended(places[number], result) if isinstance(result, Ended) else facts_of(result)
+            facts = _of_ended(result) if isinstance(result, Ended) else facts_of(result)
             found[number] = facts
             known.keep(keys[number], places[number], facts)
             progress(done, len(jobs))
@@ -89,9 +89,8 @@ def _facts(
     return whole
 
 
-def _of_ended(place: Place, ended: Ended) -> FileFacts:
-    told = f"reading {place} {ended.detail}" if ended.how == "crashed" else f"reading {place} gave {ended.detail}"
-    return FileFacts(bad=(_CODES[ended.how], told))
+def _of_ended(ended: Ended) -> FileFacts:
+    return FileFacts(bad=(_CODES[ended.how], f"the process that read it {ended.detail}"))
 
 
 def _parts(

@@ -20,7 +20,7 @@ def check_data(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="What is to be trained on: a folder with one folder a class, CSV, list, shards; or any folder of videos.",
         ),
     ] = None,
