@@ -131,9 +131,11 @@ def test_a_file_may_be_called_like_an_address(path: Path, tmp_path: Path, monkey
 
 
 def test_an_archive_is_no_video(path: Path, tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+    with zipfile.ZipFile(tmp_path / "a.mp4", "w") as archive:
         archive.write(path, "a.mp4")
-    assert "its format is none that holds a video" in refusal(tmp_path / "a.zip")
+    for source in (tmp_path / "a.mp4", (tmp_path / "a.mp4").read_bytes()):
+        assert "it is a zip archive (as .npz is); unpack it and give the video" in refusal(source)
+    assert "it is packed by gzip; unpack it" in refusal(gzip.compress(path.read_bytes()))
 
 
 # Bytes and open files
@@ -325,7 +327,7 @@ def test_arrays_that_are_no_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert "this .npy file holds no whole array of numbers" in refusal("cut.npy")
         assert "this .npy file holds no whole array of numbers" in refusal(cut)
     np.savez("many.npz", PICTURES)
-    assert "it is no video file" in refusal("many.npz")
+    assert "it is a zip archive (as .npz is); unpack it" in refusal("many.npz")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,12 @@ _ACCEPTED = (
     "a path (of a video file, a folder of images or an .npy file), a web address, the bytes of a video file, a file opened as "
     "'rb', a uint8 array [T, H, W, 3], a uint8 tensor [T, 3, H, W] or a list of equally large images"
 )
-_NPY = b"\x93NUMPY"
+_ARCHIVES = {
+    b"PK\x03\x04": "a zip archive (as .npz is)",
+    b"\x1f\x8b": "packed by gzip",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!\x1a\x07": "a rar archive",
+}
 _PIECE_BYTES = 2**20
 _LONGEST_PATH = 32_767  # of any system; a longer text is something else, and a message should not repeat it
 
@@ -75,7 +80,7 @@ def frames_of(source: Any, *, web: WebLimits | None, held: ExitStack) -> tuple[s
         return name, _frames_of_open_file(_fetched(source.url, name, web, held), name)
     if isinstance(source, str | os.PathLike):
         name = os.fsdecode(source)
-        return name, _frames_of_path(name, held)
+        return name, _frames_of_path(name)
     if isinstance(source, ShardMember):
         name = str(source)
         if web is None and is_web_address(source.shard):
@@ -93,7 +98,7 @@ def frames_of(source: Any, *, web: WebLimits | None, held: ExitStack) -> tuple[s
     return f"the array of {frames.frame_count} frames", frames
 
 
-def _frames_of_path(name: str, held: ExitStack) -> Frames:
+def _frames_of_path(name: str) -> Frames:
     if not name:
         raise VideoError("the path of a video is empty; give a video file")
     path = Path(name)
@@ -106,7 +111,7 @@ def _frames_of_path(name: str, held: ExitStack) -> Frames:
         _check_is_path(name, path)
         if path.is_file():
             with path.open("rb") as file:
-                if file.read(len(_NPY)) == _NPY:
+                if _is_npy(file, name):
                     return _frames_of_npy(path, name)
     return FileFrames(path, name=name)
 
@@ -134,9 +139,19 @@ def _check_is_path(name: str, path: Path) -> None:
 
 def _frames_of_open_file(file: BinaryIO, name: str) -> Frames:
     with naming_errors(name):
-        start = file.read(len(_NPY))
-        file.seek(0)
-        return _frames_of_npy(file, name) if start == _NPY else FileFrames(file, name=name)
+        return _frames_of_npy(file, name) if _is_npy(file, name) else FileFrames(file, name=name)
+
+
+def _is_npy(file: BinaryIO, name: str) -> bool:
+    """Whether an open file holds an array, by its first bytes; it is at its start again afterwards. Archives are refused."""
+    start = file.read(8)
+    file.seek(0)
+    for magic, what in _ARCHIVES.items():
+        if start.startswith(magic):
+            raise VideoError(
+                f"cannot read {name}: it is {what}; unpack it and give the video or the folder of images in it"
+            )
+    return start.startswith(b"\x93NUMPY")
 
 
 def _frames_of_npy(file: Path | BinaryIO, name: str) -> Frames:
