@@ -17,7 +17,7 @@ from m2clip.data.manifest import Manifest, read_manifest
 from m2clip.data.shard_lists import read_shards
 from m2clip.data.shard_writing import write_shards
 from m2clip.data.video import Video
-from m2clip.errors import ManifestError
+from m2clip.errors import ManifestError, VideoError
 from tests.data.small_shards import dataset_of, small_videos
 from tests.web_server import Server, body, serving, status
 
@@ -72,6 +72,18 @@ def test_the_facts_of_a_video_are_the_same(files: Manifest, folder: Path) -> Non
         with Video(sample.path) as one, Video(other.path) as two:
             np.testing.assert_array_equal(one.frames(range(8)), two.frames(range(8)))
             assert one.info.fps == two.info.fps
+
+
+def test_a_member_can_be_named_as_reports_name_it(files: Manifest, folder: Path) -> None:
+    place = read_shards(folder).samples[4].path
+    assert str(place) == f"{folder}/shard-000001.tar/00000004.mp4"
+    with Video(str(place)) as one, Video(files.samples[4].path) as two:
+        assert one.name == str(place)
+        np.testing.assert_array_equal(one.frames(range(8)), two.frames(range(8)))
+    with pytest.raises(VideoError, match=r"shard-000001\.tar/4\.mp4: the shard has no such member"):
+        Video(f"{folder}/shard-000001.tar/4.mp4")
+    with pytest.raises(VideoError, match="there is no such file"):
+        Video(f"{folder}/shard-000009.tar/4.mp4")
 
 
 @pytest.mark.parametrize("source", ["shards.parquet", "shard-{000000..000002}.tar"])

@@ -11,8 +11,9 @@ import numpy as np
 
 from m2clip.data import shard_cache
 from m2clip.data.places import Place, ShardMember
+from m2clip.data.tar_members import tar_members
 from m2clip.data.web import is_web_address, shown_address
-from m2clip.errors import ConfigError, VideoError
+from m2clip.errors import ConfigError, ManifestError, VideoError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -99,6 +100,29 @@ def member_bytes(member: ShardMember) -> bytes:
     if len(data) < member.size:
         raise VideoError(f"cannot read {member}: its shard was cut; fetch or pack the shard again")
     return data
+
+
+def named_member(text: str) -> ShardMember | None:
+    """The member that a report names, such as `set/shard-000003.tar/00000042.mp4`; None for a text that names no shard here.
+
+    Raises VideoError where the shard has no such member.
+    """
+    path, inside, name = text.partition(".tar/")
+    path += ".tar"
+    if not inside or os.path.exists(text) or not os.path.isfile(path):
+        return None
+    try:
+        with open_shard(path) as file:
+            found = [member for member in tar_members(file, name=path) if member.name == name and member.plain]
+    except OSError as error:
+        raise VideoError(
+            f"cannot read {text}: {error.strerror or error}; check the shard and its permissions"
+        ) from error
+    except ManifestError as error:
+        raise VideoError(str(error)) from error
+    if not found:
+        raise VideoError(f"cannot read {text}: the shard has no such member; see what it holds by tar -tf")
+    return ShardMember(path, name, found[0].offset, found[0].size)
 
 
 def open_shard(path: str, *, sha256: str = "") -> BufferedReader:

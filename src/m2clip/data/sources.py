@@ -17,7 +17,7 @@ from m2clip.data.image_folder import FolderFrames
 from m2clip.data.opening import naming_errors
 from m2clip.data.places import ShardMember, WebAddress
 from m2clip.data.portions import Each
-from m2clip.data.shards import member_bytes
+from m2clip.data.shards import member_bytes, named_member
 from m2clip.data.web import WebLimits, fetch, is_web_address, shown_address
 from m2clip.errors import VideoError
 
@@ -80,7 +80,9 @@ def frames_of(source: Any, *, web: WebLimits | None, held: ExitStack) -> tuple[s
         return name, _frames_of_open_file(_fetched(source.url, name, web, held), name)
     if isinstance(source, str | os.PathLike):
         name = os.fsdecode(source)
-        return name, _frames_of_path(name)
+        source = named_member(name)
+        if source is None:
+            return name, _frames_of_path(name)
     if isinstance(source, ShardMember):
         name = str(source)
         if web is None and is_web_address(source.shard):
