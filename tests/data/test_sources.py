@@ -109,6 +109,8 @@ def test_a_name_that_is_no_text(path: Path, tmp_path: Path, expected: np.ndarray
         (Path("https://host/a.mp4"), "a Path holds no web address, for it merges the slashes; pass a string"),
         ("ftp://host/a.mp4", "only addresses that begin with http:// or https:// are fetched; fetch it first and"),
         ("frames/img_%05d.jpg", "a pattern is no path; give the folder of the images itself"),
+        ("frames/%d.png", "a pattern is no path; give the folder of the images itself"),
+        ("100%done.mp4", "there is no such file"),
         ("frames/*.jpg", "a pattern is no path; give the folder of the images itself"),
         ("\0ftypisom" * 4000, "no path has 36000 characters; pass the content of a file as bytes"),
         ("s3://bucket/a.mp4", "only addresses that begin with http:// or https:// are fetched"),

@@ -126,7 +126,7 @@ def _check_is_path(name: str, path: Path) -> None:
         return
     address = re.match(r"([a-z][a-z0-9+.-]+):/", name, re.IGNORECASE)
     if address is None:
-        if re.search(r"[*?]|%0?\d*d", path.name):
+        if re.search(r"[*?]|%(0?\d+)?d\.", path.name):
             raise VideoError(f"cannot read {name}: a pattern is no path; give the folder of the images itself")
         return
     scheme = address[1].lower()
