@@ -10,7 +10,7 @@ import pytest
 
 from m2clip.check.reading import FileFacts, ReadJob, facts_of, read_file, read_thumbnail
 from m2clip.data.places import ShardMember
-from tests.odd_videos import encode, greys, packed_avi, pattern, remux, with_display_matrix
+from tests.odd_videos import encode, greys, packed_avi, pattern, remux, two_sizes, with_display_matrix, x264
 from tests.small_inputs import write_sound
 
 PICTURES = pattern(12, height=64, width=96)
@@ -103,6 +103,8 @@ ODD: dict[str, tuple[str, Callable[[Path], Path], list[str]]] = {
         lambda path: packed_avi(path.parent, 12),
         ["header-lies", "times-not-increasing", "tiny"],
     ),
+    "two sizes": ("x", lambda path: two_sizes(path.parent, 12), ["changes-size", "tiny"]),
+    "interlaced": ("a.mp4", lambda path: plain(path, options=x264(tff=1)), ["interlaced"]),
     "stretched": ("a.mp4", lambda path: plain(path, options={"aspect": "64:51"}), ["non-square-pixels"]),
     "hardly stretched": ("a.mp4", lambda path: plain(path, options={"aspect": "640:639"}), []),
 }

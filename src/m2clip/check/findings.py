@@ -55,6 +55,8 @@ CODES: dict[str, Meaning] = {
     "no-duration": Meaning("odd", "the header has no duration"),
     "no-frame-rate": Meaning("odd", "the header has no frame rate"),
     "rotated": Meaning("odd", "stored lying down; frames are turned upright"),
+    "changes-size": Meaning("odd", "pictures of several sizes; all are brought to that of the first"),
+    "interlaced": Meaning("odd", "each frame holds two half pictures of different moments"),
     "non-square-pixels": Meaning("odd", "players stretch the pictures; training takes the stored pixels"),
     "odd-size": Meaning("odd", "an odd number of pixels a row or column"),
     "tiny": Meaning("odd", "a side of fewer than 64 pixels"),

@@ -42,10 +42,16 @@ class Header:
     """Packets that are not empty and that no edit list hides."""
     odd_times: bool
     """Whether packets lack times or share one."""
+    sizes: tuple[tuple[int, int], ...]
+    """Width and height of the stored pictures that decoding can start at, each once, in the order of the file."""
+    is_interlaced: bool
+    """Whether one of these says that it holds two half pictures."""
 
 
 def read_header(file: VideoFile, alive: Alive) -> Header:
-    """Read the facts of a just opened file; its packets are demuxed to their end, or to where it breaks off."""
+    """Read the facts of a just opened file: all its packets, and the pictures of its key frames, up to where it breaks off."""
+    sizes, is_interlaced = _key_pictures(file, alive)
+    file.reopen()
     container, stream = file.container, file.stream
     times: set[int] = set()
     shown = hidden = timed = 0
@@ -85,7 +91,24 @@ def read_header(file: VideoFile, alive: Alive) -> Header:
         video_streams=sum(1 for one in container.streams.video if not one.disposition & _PICTURES),
         shown_packets=shown,
         odd_times=timed < shown + hidden or len(times) < timed,
+        sizes=sizes,
+        is_interlaced=is_interlaced,
     )
+
+
+def _key_pictures(file: VideoFile, alive: Alive) -> tuple[tuple[tuple[int, int], ...], bool]:
+    """Another size of pictures begins with a key frame, so these are enough, and cost little."""
+    sizes: dict[tuple[int, int], None] = {}
+    is_interlaced = False
+    file.stream.codec_context.skip_frame = "NONKEY"
+    try:
+        for picture in file.container.decode(file.stream):
+            alive()
+            sizes[picture.width, picture.height] = None
+            is_interlaced |= bool(picture.interlaced_frame)
+    except BROKEN_DATA:
+        pass
+    return tuple(sizes), is_interlaced
 
 
 def times_out_of_order(file: VideoFile, alive: Alive) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from m2clip import __version__
 from m2clip.check.reading import FileFacts, ReadJob, facts_of
 from m2clip.data.places import Place, ShardMember
 
-_FORMAT = 1  # to be raised when `read_file` reads anything else than before
+_FORMAT = 2  # to be raised when `read_file` reads anything else than before
 _AGAIN = ("crashes-decoder", "takes-too-long", "too-large")
 """What may have been the machine's state, and is read anew each time."""
 

@@ -30,6 +30,10 @@ def oddities(info: VideoInfo, header: Header, disorder: tuple[int, int] | None) 
         yield "no-frame-rate", "the header has no frame rate"
     if info.rotation_degrees:
         yield "rotated", f"stored pictures are turned by {info.rotation_degrees} degrees"
+    if len(header.sizes) > 1:
+        yield "changes-size", "pictures of " + ", ".join(f"{width}x{height}" for width, height in header.sizes[:5])
+    if header.is_interlaced:
+        yield "interlaced", "two half pictures in a frame"
     if abs(header.pixel_shape - 1) > _STRETCHED:
         shape = header.pixel_shape
         yield "non-square-pixels", f"a pixel is {shape.numerator}:{shape.denominator} wide and high"
