@@ -57,6 +57,10 @@ def test_bad_files_are_allowed_up_to_a_share_of_each_list() -> None:
     assert judged(listings, facts, replace(LIMITS, most_bad=0.25)).reasons == []
     [reason] = judged(listings, facts, replace(LIMITS, most_bad=0.24)).reasons
     assert reason.startswith("1 of 4")
+    names = [f"v{i}" for i in range(100)]
+    listings = [listing("data", *(sample(name, 0) for name in names), classes=("run",))]
+    facts = {name: BAD if i < 29 else good(name) for i, name in enumerate(names)}
+    assert judged(listings, facts, replace(LIMITS, most_bad=0.29)).reasons == []  # 0.29 * 100 is 28.999999999999996
 
 
 def test_damage_is_odd_up_to_a_share_and_bad_beyond() -> None:

@@ -122,7 +122,7 @@ def test_a_share_of_bad_files_can_be_allowed(m2: Callable[..., Ran], data: Path)
 def test_any_folder_of_videos_can_be_checked(m2: Callable[..., Ran], data: Path) -> None:
     ran = m2("data", "check", data.parent, "--frames", 16)
     assert ran.code == 0
-    assert one_sentence(ran).endswith("is not one folder a class: its videos are checked as files without classes")
+    assert "is not one folder a class, so its videos are checked as files without classes" in one_sentence(ran)
     assert "4 videos without classes, 4 can be used" in ran.out
     assert "  data/run/a.mp4: 12 frames, and a clip takes 16" in ran.out.splitlines()
 

@@ -252,7 +252,7 @@ def _reasons(
     for listing in listings:
         count = len(listing.samples)
         bad = count - readable[listing.name]
-        if bad > limits.most_bad * count:
+        if bad / count > limits.most_bad:
             reasons.append(
                 f"{bad} of {count} videos of {listing.source} {'is' if bad == 1 else 'are'} bad; mend them, take them off the list, "
                 f"or allow a share of them with --most-bad"

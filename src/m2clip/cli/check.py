@@ -85,7 +85,10 @@ def check_data(
         )
     listings = read_listings(data, classes=classes, root=root, val=val, test=test)
     if not listings[0].class_names:
-        say(f"{data} is not one folder a class: its videos are checked as files without classes")
+        say(
+            f"{data} is not one folder a class, so its videos are checked as files without classes; "
+            "with --classes its folders are classes"
+        )
     kept = _kept(listings) if out is None else results_folder(out) / FACTS
     with progress_bar("reading videos") as progress:
         document = run(
