@@ -1,5 +1,6 @@
 """One video -> labels, embedding, timeline; a fresh model is CLIP, a trained one uses its head for its own classes only."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 import m2clip.recognizer
 from m2clip import Prediction, Recognizer, load
@@ -57,14 +59,27 @@ def test_a_fresh_model_scores_like_its_frozen_clip() -> None:
     assert sum(found.values()) == pytest.approx(1)
 
 
-def test_path_bytes_and_array_are_the_same_video(video: Path) -> None:
+@pytest.mark.case("D16")
+def test_a_video_is_the_same_however_it_is_given(video: Path) -> None:
     recognizer = Recognizer(tiny_model())
     expected = recognizer.classify(video, LABELS)
     with Video(video) as opened:
         pixels = opened.frames(range(opened.info.frame_count))
-    assert recognizer.classify(str(video), LABELS) == expected
-    assert recognizer.classify(video.read_bytes(), LABELS) == expected
-    assert recognizer.classify(pixels, LABELS) == expected
+    images = [Image.fromarray(picture) for picture in pixels]
+    tensor = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    for source in (
+        str(video),
+        video.read_bytes(),
+        io.BytesIO(video.read_bytes()),
+        pixels,
+        tensor,
+        images,
+        list(pixels),
+    ):
+        assert recognizer.classify(source, LABELS) == expected
+    for source in (pixels[0], pixels / 255, None):
+        with pytest.raises(VideoError):
+            recognizer.classify(source, LABELS)
 
 
 def test_a_video_that_is_open_stays_open(video: Path) -> None:
