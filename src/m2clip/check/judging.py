@@ -252,7 +252,7 @@ def _reasons(
     for listing in listings:
         count = len(listing.samples)
         bad = count - readable[listing.name]
-        if bad / count > limits.most_bad:
+        if bad / max(count, 1) > limits.most_bad:
             reasons.append(
                 f"{bad} of {count} videos of {listing.source} {'is' if bad == 1 else 'are'} bad; mend them, take them off the list, "
                 f"or allow a share of them with --most-bad"
