@@ -8,6 +8,8 @@ from m2clip.data.opening import VideoFile
 from m2clip.data.packet_look import PacketLook
 from m2clip.data.packets import BROKEN_DATA, UnexpectedFrameError, packets_past_breaks
 
+_MOST_PASSES = 5  # over a file, until no picture is built on a broken one; two are nearly always enough
+
 
 class CountedPictures:
     """Whole pictures by rank. Making one decodes the whole file once and keeps only the times.
@@ -20,9 +22,15 @@ class CountedPictures:
         self._file = file
         self.damaged = False
         """Whether broken data was met."""
-        file.reopen()
-        self.pts: tuple[int | None, ...] = tuple(picture.pts for picture in self._from_start())
+        self._broken_times: set[int] = set()  # of pictures that the decoder made something up for
+        self.pts: tuple[int | None, ...] = ()
         """The time of each picture in the stream's time base, as the file has it."""
+        for _ in range(_MOST_PASSES):
+            known = len(self._broken_times)
+            file.reopen()
+            self.pts = tuple(picture.pts for picture in self._from_start())
+            if len(self._broken_times) == known:
+                break
         self._restart()
 
     def _restart(self) -> None:
@@ -49,29 +57,55 @@ class CountedPictures:
         decoder, look = self._file.stream.codec_context, PacketLook(self._file.stream)
         whole, after_mark = True, False
         resumed, resumed_pts = False, None  # whether decoding went on after a break, and the time of that key frame
+        is_fresh = True  # no whole picture has come since the start or the break
         for packet in packets_past_breaks(self._file.container, self._file.stream):
             pictures: list[VideoFrame] = []
             try:
-                if packet is None or packet.is_corrupt:
+                if packet is None or packet.is_corrupt or packet.pts in self._broken_times:
                     # Nothing broken has reached the decoder, so what it still holds back is whole.
                     pictures = decoder.decode(None) if whole else []
-                    self.damaged, whole, after_mark = True, False, packet is not None
+                    self.damaged, whole = True, False
+                    after_mark = packet is not None and packet.is_corrupt
                 elif packet.size and look.at(packet).is_broken:
                     self.damaged, whole = True, False
                 elif whole:
                     pictures = packet.decode()
                 elif packet.is_keyframe and not after_mark:
                     decoder.flush_buffers()
-                    whole, resumed, resumed_pts = True, True, packet.pts
+                    whole, resumed, resumed_pts, is_fresh = True, True, packet.pts, True
                     pictures = packet.decode()
                 else:
                     # What is cut out of a transport stream lies behind the marked packet, or behind the one after it.
                     after_mark = False
             except BROKEN_DATA:
                 self.damaged, whole = True, False
+            if any(is_made_up(picture, is_fresh=is_fresh) for picture in pictures):
+                self._note_made_up([*pictures, *self._held_back()])
+                self.damaged, whole = True, False
+                continue
             for picture in pictures:
                 if not (resumed and _is_built_on_the_lost(picture, resumed_pts)):
+                    is_fresh &= picture.is_corrupt
                     yield picture
+
+    def _held_back(self) -> list[VideoFrame]:
+        try:
+            return self._file.stream.codec_context.decode(None)
+        except BROKEN_DATA:
+            return []
+
+    def _note_made_up(self, pictures: list[VideoFrame]) -> None:
+        """What was shown before, or comes now, may be built on these: only the next pass over the file knows it in time."""
+        self._broken_times |= {picture.pts for picture in pictures if picture.is_corrupt and picture.pts is not None}
+
+
+def is_made_up(picture: VideoFrame, *, is_fresh: bool) -> bool:
+    """Whether the decoder has filled in for broken data. `is_fresh`: no whole picture has come since it was started.
+
+    It marks such a picture. Where it is started at a "key" frame that does not refresh the whole picture at once, it marks all of
+    them until that is done, too; those are no more broken than the file is.
+    """
+    return bool(picture.is_corrupt and (picture.key_frame or not is_fresh))
 
 
 def _is_built_on_the_lost(picture: VideoFrame, resumed_pts: int | None) -> bool:

@@ -7,6 +7,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from m2clip.data.counted_pictures import is_made_up
 from m2clip.data.opening import VideoFile
 from m2clip.data.packets import BROKEN_DATA, PacketTable, UnexpectedFrameError
 
@@ -84,6 +85,7 @@ class KeyedPictures:
         """Pictures from a key packet on, each compared with the packet table."""
         pts, expected = self._table.pts, self._table.rank_at(key_pts)
         self._next_ordinal = key_ordinal
+        is_fresh = True
         try:
             for pictures in self._decoded_from(key_ordinal, key_pts):
                 for picture in pictures:
@@ -93,9 +95,9 @@ class KeyedPictures:
                         raise UnexpectedFrameError
                     if picture.pts < key_pts:
                         continue  # a leading picture of an open group, built on a group that was not decoded
-                    # A picture marked corrupt shows a "key" frame that did not refresh the whole picture.
-                    if picture.pts != pts[expected] or (picture.is_corrupt and key_ordinal):
+                    if picture.pts != pts[expected] or is_made_up(picture, is_fresh=is_fresh and not key_ordinal):
                         raise UnexpectedFrameError
+                    is_fresh &= picture.is_corrupt
                     yield expected, picture
                     expected += 1
         except BROKEN_DATA as error:
