@@ -3,7 +3,8 @@
 DATA is what `m2clip train` takes. FOLDER gets so many copies of its videos, and the shards that are made of them. Three things are
 measured in turn, round by round, in one process: the bytes of every video in shuffled order from a disk that has forgotten them (what
 the system keeps of them in memory is dropped before), the same from memory, and clips of 8 frames as training takes them. Prints JSON:
-the median of the rounds, and of the ratios within a round.
+the median of the rounds, and of the ratios within a round. With `--rows N`, instead: an index of so many made-up samples is written to
+FOLDER and read; DATA is not looked at.
 """
 
 import argparse
@@ -11,15 +12,21 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
+from m2clip.data.classes import ClassTable
 from m2clip.data.dataset import BadFile, VideoDataset
 from m2clip.data.manifest import Manifest, Sample, read_manifest
+from m2clip.data.shard_index import INDEX, write_index
 from m2clip.data.shard_lists import read_shards
 from m2clip.data.shard_writing import write_shards
 from m2clip.data.shards import member_bytes
@@ -67,6 +74,31 @@ def clips(manifest: Manifest, order: np.ndarray) -> int:
     return sum(1 for n in order if not isinstance(dataset[int(n)], BadFile))
 
 
+def large_index(folder: Path, rows: int) -> dict[str, float]:
+    """Seconds to read an index of so many rows, and MiB that it keeps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    n, rng = np.arange(rows), np.random.default_rng(0)
+    names = pc.binary_join_element_wise(pc.utf8_lpad(pa.array(n).cast(pa.string()), 8, "0"), "mp4", ".")
+    columns = {
+        "shard": n // 5000, "member": names, "offset": 512 + (n % 5000) * 204_800, "size": rng.integers(50_000, 200_000, rows),
+        "label": rng.integers(0, 400, rows), "start_seconds": pa.nulls(rows), "end_seconds": pa.nulls(rows), "source": names,
+        "sha256": pa.nulls(rows),
+    }  # fmt: skip
+    shards = [{"name": f"shard-{k:06d}.tar", "size": 2**31, "sha256": "0" * 64} for k in range(-(-rows // 5000))]
+    with open(folder / INDEX, "wb") as file:
+        write_index(file, columns, shards, ClassTable(tuple(f"class {k}" for k in range(400))))  # type: ignore[arg-type]
+    program = (
+        "import sys, time\nfrom m2clip.data.manifest import read_manifest\n"
+        "def mib(): return int(open('/proc/self/statm').read().split()[1]) / 256\n"
+        "before, started = mib(), time.perf_counter()\nmanifest = read_manifest(sys.argv[1])\n"
+        "print(time.perf_counter() - started, mib() - before)"
+    )
+    command = [sys.executable, "-c", program, str(folder / INDEX)]
+    seconds, mib = map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    size = (folder / INDEX).stat().st_size / 2**20
+    return {"rows": rows, "index_mib": round(size, 1), "read_seconds": round(seconds, 1), "kept_mib": round(mib)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data")
@@ -74,7 +106,11 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clips", type=int, default=100, help="clips of a round")
+    parser.add_argument("--rows", type=int, help="rows of an index, which alone is measured then")
     options = parser.parse_args()
+    if options.rows:
+        print(json.dumps(large_index(options.folder, options.rows), indent=2))
+        return
     torch.set_num_threads(1)
     files = copied(options.data, options.folder / "files", options.copies)
     out = options.folder / "shards"

@@ -59,3 +59,20 @@ def test_what_it_refuses(m2: Program, data: Path, tmp_path: Path) -> None:
     assert "absent.csv does not exist" in one_sentence(ran)
     assert not (tmp_path / "new").exists()
     assert m2("data", "shard", data, "--out", tmp_path / "new", "--shard-mib", 0).code == 2
+
+
+def test_commands_take_shards_in_place_of_a_folder(m2: Program, place: Path, data: Path, tmp_path: Path) -> None:
+    assert m2("data", "shard", data, "--out", tmp_path / "out", "--shard-samples", 4).code == 0
+    ran = m2("data", "check", tmp_path / "out", "--workers", 1, "--frames", 4)
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[-1] == "usable"
+    model = place / "model.safetensors"
+    of_files, of_shards = (
+        json.loads(m2("evaluate", model, "--data", source, "--per-view", "--json").out)
+        for source in (data, tmp_path / "out")
+    )
+    assert of_shards["metrics"] == of_files["metrics"]
+    member = of_shards["videos"][4]["path"]
+    assert member == f"{tmp_path}/out/shard-000001.tar/00000004.mp4"
+    shown = [json.loads(m2("data", "show", path, "--json").out) for path in (member, of_files["videos"][4]["path"])]
+    assert shown[0]["frame_indices"] == shown[1]["frame_indices"]

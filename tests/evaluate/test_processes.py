@@ -14,9 +14,11 @@ import pytest
 
 from m2clip import load
 from m2clip.data.manifest import ClassTable, read_manifest
+from m2clip.data.shard_writing import write_shards
 from m2clip.evaluate import evaluate
 from tests.evaluate.test_evaluation import NAMES, damaged, trained_model
 from tests.small_inputs import moving_square, write_video
+from tests.web_server import body, serving
 
 
 @pytest.mark.slow
@@ -61,11 +63,33 @@ def test_a_process_may_have_nothing_to_score(
     ]
 
 
+@pytest.mark.slow
+def test_two_processes_share_fetched_shards(
+    tmp_path: Path, report_of: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three videos in two shards: each counts once, and each shard is fetched once."""
+    monkeypatch.setenv("M2CLIP_CACHE", str(tmp_path / "cache"))
+    for k, name in enumerate(NAMES):
+        write_video(tmp_path / "videos" / name / "0.mp4", moving_square(shift=k))
+    manifest = read_manifest(tmp_path / "videos")
+    write_shards(manifest, tmp_path / "shards", base=tmp_path / "videos", shard_samples=2)
+    path = trained_model().save(tmp_path / "model.safetensors")
+    one = json.loads(json.dumps(evaluate(load(path), manifest, batch_size=2, per_view=True).document))
+    with serving() as server:
+        for file in (tmp_path / "shards").iterdir():
+            server.answers[f"/{file.name}"] = body(file.read_bytes())
+        two = report_of(path, f"{server.url}/shards.parquet", processes=2)
+        asked = sorted(path for path, _ in server.seen)
+    assert asked == ["/shard-000000.tar", "/shard-000001.tar", "/shards.parquet", "/shards.parquet"]
+    assert two["metrics"] == one["metrics"]
+    assert two["protocol"]["data"]["scored"] == 3
+
+
 @pytest.fixture
 def report_of() -> Callable[..., dict[str, Any]]:
     """Runs `m2clip evaluate` in one or more processes, as the launcher would start them, and gives the report."""
 
-    def run(checkpoint: Path, data: Path, *, processes: int, launcher: str = "torchrun") -> dict[str, Any]:
+    def run(checkpoint: Path, data: Path | str, *, processes: int, launcher: str = "torchrun") -> dict[str, Any]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
