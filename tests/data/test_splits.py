@@ -1,5 +1,6 @@
 """What two lists share, and what one has twice."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from m2clip.data.classes import ClassTable
 from m2clip.data.manifest import Manifest, Sample, read_manifest
 from m2clip.data.places import WebAddress
-from m2clip.data.splits import check_repeats, check_splits
+from m2clip.data.splits import _real_places, check_repeats, check_splits
 from m2clip.errors import ManifestError
 
 CLASSES = ClassTable(("jump", "a, b", "None"))
@@ -121,3 +122,25 @@ def test_parts_of_a_video_are_no_repeats(tmp_path: Path) -> None:
     (warning,) = check_repeats(again)
     assert "b.csv:2" in warning
     assert "b.csv:4" in warning
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["a/b.mp4", "a/c d.mp4", "./a/b.mp4", "a//b.mp4", "a/../a/b.mp4", "/x/y.mp4", "//x/y.mp4"],
+        ["a/b.mp4", "link/b.mp4", "a/linked.mp4"],
+        ["a.mp4", "a/b.mp4"],
+        ["/a.mp4"],
+        ["a/..", "a/.", "a/"],
+        ["a/é.mp4", "a\\b.mp4", "https://example.org/a.mp4"],
+    ],
+)
+def test_places_of_a_list_are_real_places(tmp_path: Path, texts: list[str]) -> None:
+    touch(tmp_path, "a/b.mp4", "a/c d.mp4")
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    if "a/linked.mp4" in texts:
+        (tmp_path / "a/linked.mp4").symlink_to(tmp_path / "a/b.mp4")
+    path = write(tmp_path, "path,label\n" + "".join(f"{text},0\n" for text in texts), "list.csv")
+    samples = read_manifest(path, classes=CLASSES).samples
+    (found,) = _real_places(samples)
+    assert found.to_pylist() == [os.path.realpath(s.path) if isinstance(s.path, Path) else str(s.path) for s in samples]

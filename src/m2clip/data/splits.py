@@ -16,6 +16,7 @@ from m2clip.data.samples import Samples
 from m2clip.errors import ManifestError
 
 _TOGETHER = 1 << 18  # places resolved at a time
+_ODD = "[^ -~]|[\\\\:]|(^|/)[.]{0,2}$"  # what `place_of` looks at twice, and names that are none
 
 
 def check_splits(train: Manifest, val: Manifest) -> list[str]:
@@ -54,7 +55,7 @@ def check_repeats(manifest: Manifest) -> list[str]:
     numbers = np.empty(len(samples), np.int64)
     filled = 0
     for places in _real_places(samples):
-        numbers[filled : filled + len(places)] = [hash(place) for place in places]
+        numbers[filled : filled + len(places)] = [hash(place) for place in places.to_pylist()]
         filled += len(places)
     order = np.lexsort((end, start, numbers))  # stable: of equal ones, the first of the list comes first
     before, after = order[:-1], order[1:]
@@ -78,16 +79,14 @@ def check_repeats(manifest: Manifest) -> list[str]:
 
 def _overlaps(train: Samples, val: Samples) -> tuple[int, int, int] | None:
     """How many of `val` overlap one of `train`, and the first such pair: (count, index in train, index in val)."""
-    tested = pa.chunked_array([pa.array(places, pa.string()) for places in _real_places(val)], pa.string())
+    tested = pa.chunked_array(list(_real_places(val)), pa.string())
     tested = tested.dictionary_encode().unify_dictionaries()
     of_val = np.concatenate([np.empty(0, np.int64), *(chunk.indices.to_numpy() for chunk in tested.chunks)])
     rows: list[np.ndarray] = [np.empty(0, np.int64)]
     codes: list[np.ndarray] = [np.empty(0, np.int64)]
     start = 0
     for places in _real_places(train) if tested.num_chunks else ():
-        found = (
-            pc.index_in(pa.array(places, pa.string()), value_set=tested.chunk(0).dictionary).fill_null(-1).to_numpy()
-        )
+        found = pc.index_in(places, value_set=tested.chunk(0).dictionary).fill_null(-1).to_numpy()
         rows.append(np.flatnonzero(found >= 0) + start)
         codes.append(found[found >= 0])
         start += len(places)
@@ -111,24 +110,39 @@ def _overlaps(train: Samples, val: Samples) -> tuple[int, int, int] | None:
     return (count, *pair) if pair else None
 
 
-def _real_places(samples: Samples) -> Iterator[list[str]]:
+def _real_places(samples: Samples) -> Iterator[pa.StringArray]:
     """The places as text, some at a time; links are followed as `os.path.realpath` does, but each folder is read once."""
     folder_at = lru_cache(maxsize=None)(_Folder)
     places = samples.places
     if isinstance(places, ListedPlaces) and places.plain:
-        base = str(places.base)
         for chunk in places.texts.chunks:
-            found = []
-            for text in chunk.to_pylist():
-                if text.isascii() and "\\" not in text and ":" not in text:
-                    head, slash, name = text.rpartition("/")
-                    found.append(folder_at(os.path.join(base, head or slash)).real(name))
-                else:
-                    found.append(_real(place_of(places.base, text), folder_at))
+            found = _real_at_once(str(places.base), chunk, folder_at)
+            if found is None:
+                found = pa.array(
+                    [_real(place_of(places.base, text), folder_at) for text in chunk.to_pylist()], pa.string()
+                )
             yield found
         return
     for start in range(0, len(places), _TOGETHER):
-        yield [_real(places[n], folder_at) for n in range(start, min(start + _TOGETHER, len(places)))]
+        some = [_real(places[n], folder_at) for n in range(start, min(start + _TOGETHER, len(places)))]
+        yield pa.array(some, pa.string())
+
+
+def _real_at_once(base: str, texts: pa.StringArray, folder_at: Callable[[str], "_Folder"]) -> pa.StringArray | None:
+    """The same for plain names in folders without links; None where a text is anything else."""
+    if pc.any(pc.match_substring_regex(texts, _ODD)).as_py():
+        return None
+    cells = pc.split_pattern(texts, "/", max_splits=1, reverse=True)
+    if not pc.all(pc.equal(pc.list_value_length(cells), 2)).as_py():
+        return None
+    flat = pc.list_flatten(cells)
+    of_folder = flat.take(pa.array(np.arange(0, len(flat), 2))).dictionary_encode()
+    names = flat.take(pa.array(np.arange(1, len(flat), 2)))
+    folders = [folder_at(os.path.join(base, head or "/")) for head in of_folder.dictionary.to_pylist()]
+    if any(folder.links or folder.path == "/" for folder in folders):
+        return None
+    paths = pa.array([folder.path for folder in folders], pa.string())
+    return pc.binary_join_element_wise(paths.take(of_folder.indices), names, "/")
 
 
 def _real(place: Place, folder_at: Callable[[str], "_Folder"]) -> str:
@@ -139,14 +153,14 @@ class _Folder:
     """A folder whose links are known."""
 
     def __init__(self, path: str) -> None:
-        self._path = os.path.realpath(path)
+        self.path = os.path.realpath(path)
         try:
-            with os.scandir(self._path) as entries:
-                self._links = {entry.name for entry in entries if entry.is_symlink()}
+            with os.scandir(self.path) as entries:
+                self.links = {entry.name for entry in entries if entry.is_symlink()}
         except OSError:  # it is not there, or keeps its names to itself
-            self._links = set()
+            self.links = set()
 
     def real(self, name: str) -> str:
         """The real path of what is called so in it."""
-        inside = os.path.join(self._path, name)
-        return os.path.realpath(inside) if name in self._links or name in ("", ".", "..") else inside
+        inside = os.path.join(self.path, name)
+        return os.path.realpath(inside) if name in self.links or name in ("", ".", "..") else inside
