@@ -58,6 +58,31 @@ def test_links_and_pictures_exist(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.case("T14")
+@pytest.mark.parametrize("page", ["README.md", "docs/quickstart.md"])
+def test_a_page_says_which_weights_there_are(page: str) -> None:
+    """None for real videos; the tiny CLIP in the package; those of others, and how to read them."""
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    for said in ("No trained weights of M2-CLIP", "it knows shapes, not the world", "openai"):
+        assert said.lower() in text.lower()
+    assert "m2clip convert" in (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.case("E7", "S9")
+def test_every_measured_accuracy_stands_beside_its_protocol() -> None:
+    """Videos, classes, views and reading of each row, and the command that measured it."""
+    sections = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").split("\n## ")[1:]
+    tables = 0
+    for section in sections:
+        for header in re.findall(r"^\|.*top-1.*\|$", section, re.MULTILINE):
+            tables += 1
+            told = section if header.startswith("| top-1") else header  # the demo's table tells below of its videos
+            assert all(word in told for word in ("videos", "classes")), header
+            assert header.startswith("| top-1") or all(word in header for word in ("views", "reading")), header
+            assert re.search(r"^    (python|m2clip) |Regenerate: `", section, re.MULTILINE), header
+    assert tables >= 5
+
+
 def recipes() -> ModuleType:
     spec = importlib.util.spec_from_file_location("recipes", ROOT / "benchmarks" / "recipes.py")
     assert spec is not None

@@ -12,6 +12,7 @@ from PIL import Image
 
 import m2clip.recognizer
 from m2clip import Prediction, Recognizer, load
+from m2clip.config import Precision
 from m2clip.data.descriptions import TextSource
 from m2clip.data.parts import Part
 from m2clip.data.sampling import ClipSampling
@@ -392,6 +393,17 @@ def test_bfloat16_works_on_a_copy_of_a_given_model_and_on_a_loaded_one_itself(
     assert Recognizer(path, precision="auto").model.rounded == "all"
     with pytest.raises(ConfigError, match="'fp16' does not exist: choose auto, bf16, fp32"):
         Recognizer(path, precision="fp16")  # type: ignore[arg-type]
+
+
+@pytest.mark.case("T4")
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_black_video_has_finite_scores(precision: Precision) -> None:
+    recognizer = Recognizer(trained_model(LABELS), precision=precision)
+    black = np.zeros((8, 32, 32, 3), np.uint8)
+    scores = recognizer.score(black).probabilities
+    assert scores.isfinite().all()
+    assert scores.sum() == pytest.approx(1, abs=1e-5)
+    assert np.linalg.norm(recognizer.embed(black)) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_backbone_by_name_is_the_same_model_each_time() -> None:

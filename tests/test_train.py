@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from m2clip import load
+from m2clip import Recognizer, load
 from m2clip.config import RunConfig
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError, VideoError
 from m2clip.train import NonFiniteLoss, train
@@ -21,7 +22,7 @@ from m2clip.train.log import read_log
 from m2clip.train.loop import learning_rate
 from m2clip.train.preparation import doubts, read_data
 from m2clip.train.state import TrainingState
-from tests.small_inputs import TINY, class_folders
+from tests.small_inputs import TINY, class_folders, moving_square, write_video
 
 NAMES = ("red star growing", "blue square bouncing", "green circle spinning", "white heart falling")
 
@@ -53,16 +54,24 @@ def steps(out: Path) -> list[dict[str, Any]]:
     return [line for line in read_log(out) if line["kind"] == "step"]
 
 
-def test_eight_videos_of_four_classes_are_learned_in_sixty_steps(tmp_path: Path, videos: Path) -> None:
+@pytest.mark.case("T1")
+def test_eight_videos_of_four_classes_are_learned_in_thirty_steps(tmp_path: Path) -> None:
+    """A white square that wanders over red, green, blue or black; two videos a class. It takes ten steps."""
+    for k, name in enumerate(NAMES):
+        for shift in range(2):
+            pixels = moving_square(shift=shift)
+            ground = (pixels != 255).any(-1)
+            pixels[ground] = [200 * (channel == k) for channel in range(3)]
+            write_video(tmp_path / "videos" / name / f"{shift}.mp4", pixels)
     config = settings(
         tmp_path / "run",
-        videos,
-        data={"val": str(videos)},
-        train={"epochs": 60, "batch_size": 8, "lr": 0.03, "warmup_epochs": 5},
+        tmp_path / "videos",
+        data={"val": str(tmp_path / "videos")},
+        train={"epochs": 30, "batch_size": 8, "lr": 0.03, "warmup_epochs": 3},
     )
     best = run(config)
     lines = read_log(best.parent)
-    assert len(steps(best.parent)) == 60
+    assert len(steps(best.parent)) == 30
     last = [line for line in lines if line["kind"] == "epoch"][-1]
     assert (last["similarity_top1"], last["visual_top1"]) == (1, 1)
     assert "also in" in lines[0]["text"]  # the same videos in training and validation are told
@@ -74,12 +83,50 @@ def test_eight_videos_of_four_classes_are_learned_in_sixty_steps(tmp_path: Path,
     assert record.training["validation"]["similarity"] == 1
 
 
+@pytest.mark.case("T3")
+def test_fifty_steps_with_the_default_options_stay_finite(tmp_path: Path, videos: Path) -> None:
+    """On the device that is here, in the precision that is native to it."""
+    many = tmp_path / "many"
+    for name in NAMES:
+        (many / name).mkdir(parents=True)
+        for i in range(25):
+            shutil.copy(videos / name / f"{i % 2}.mp4", many / name / f"{i}.mp4")
+    own = {"data": {"train": str(many), "workers": 0}, "model": {"backbone": TINY}}
+    train_options = {"epochs": 1, "warmup_epochs": 0, "batch_size": 2}  # all else as it comes
+    best = run(RunConfig.model_validate({"out": str(tmp_path / "run"), **own, "train": train_options}))
+    log = steps(best.parent)
+    assert len(log) == 50
+    assert all(
+        math.isfinite(line[name]) for line in log for name in ("total", "contrastive", "visual", "mlm", "grad_norm")
+    )
+    tensors = load_file(best)
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert {tensors[name].dtype for name in load(best).trained_parameters()} == {torch.float32}
+
+
+@pytest.mark.case("L6")
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_any_number_of_own_classes_is_trained_and_measured(tmp_path: Path, count: int) -> None:
+    names = [f"class {k}" for k in range(count)]
+    own = class_folders(tmp_path / "videos", names, each=1)
+    changes = {"data": {"test": str(own), "frames": 2}, "train": {"epochs": 1, "warmup_epochs": 0}}
+    best = run(settings(tmp_path / "run", own, **changes))
+    metrics = json.loads((best.parent / "test/report.json").read_text())["metrics"]
+    assert list(metrics) == ["similarity", "visual", "ensemble"]
+    for measured in metrics.values():
+        assert measured["videos"] == count
+        assert (measured["top5"] is None) == (count < 5)  # no top-5 of three classes
+    scored = Recognizer(best).classify(own / names[0] / "0.mp4", top=5)
+    assert len(scored) == min(count, 5)
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     """Four epochs without a break."""
     return run(settings(tmp_path_factory.mktemp("straight") / "run", videos, data={"val": str(videos)})).parent
 
 
+@pytest.mark.case("T6")
 def test_two_epochs_and_two_more_are_four(tmp_path: Path, videos: Path, straight: Path) -> None:
     out = tmp_path / "run"
     data = {"val": str(videos)}
@@ -96,6 +143,7 @@ def test_two_epochs_and_two_more_are_four(tmp_path: Path, videos: Path, straight
     assert [line["step"] for line in steps(out)] == list(range(1, 9))
 
 
+@pytest.mark.case("T7")
 def test_the_state_holds_tensors_and_plain_values(straight: Path, tmp_path: Path) -> None:
     content = torch.load(straight / "last.state.pt", weights_only=True)
     assert content["epochs_done"] == 4
@@ -164,6 +212,7 @@ def test_accumulated_parts_and_masks_off(tmp_path: Path, videos: Path) -> None:
         torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.case("D1")
 def test_bad_files_are_told_counted_and_skipped(tmp_path: Path, videos: Path) -> None:
     good = sorted(videos.rglob("*.mp4"))
     (tmp_path / "random.mp4").write_bytes(np.random.default_rng(0).bytes(9000))
@@ -183,6 +232,7 @@ def test_bad_files_are_told_counted_and_skipped(tmp_path: Path, videos: Path) ->
         run(settings(tmp_path / "none", tmp_path / "bad.csv"))
 
 
+@pytest.mark.case("T3")
 def test_a_loss_that_is_not_finite_stops_with_its_files(tmp_path: Path, videos: Path) -> None:
     config = settings(
         tmp_path / "run", videos, train={"lr": 1e30, "clip_norm": None, "batch_size": 8, "warmup_epochs": 0}
@@ -203,6 +253,7 @@ def test_settings_that_cannot_be_trained(tmp_path: Path, videos: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.case("T3")
 def test_bfloat16_trains_float32_tensors(tmp_path: Path, videos: Path) -> None:
     best = run(settings(tmp_path / "run", videos, train={"epochs": 1, "warmup_epochs": 0, "precision": "bf16"}))
     dtypes = {name: tensor.dtype for name, tensor in load_file(best).items()}

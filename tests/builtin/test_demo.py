@@ -26,6 +26,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.case("L11")
 def test_the_report_has_what_is_relied_on(finished: Path) -> None:
     report = json.loads((finished / "report.json").read_text())
     for model in ("adapted", "frozen_clip"):

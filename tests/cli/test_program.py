@@ -111,14 +111,87 @@ def test_an_interrupt_is_exit_code_130(m2: Callable[..., Ran], place: Path, monk
     assert m2("data", "list", place / "data").code == 130
 
 
-def test_a_package_that_is_not_installed(m2: Callable[..., Ran], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.case("T11")
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ModuleNotFoundError("No module named 'lightning'", name="lightning.fabric"), "pip install 'm2clip[train]'"),
+        (
+            ModuleNotFoundError("No module named 'av'", name="av"),
+            "needs the package av, which is not installed: pip install 'm2clip'",
+        ),
+        (
+            ImportError("libavcodec.so.62: cannot open shared object file", name="av._core"),
+            "the package av cannot be loaded (libavcodec.so.62: cannot open shared object file)",
+        ),
+    ],
+)
+def test_a_package_that_is_not_installed_or_broken(
+    m2: Callable[..., Ran], place: Path, monkeypatch: pytest.MonkeyPatch, error: ImportError, told: str
+) -> None:
     def absent(*_: Any, **__: Any) -> None:
-        raise ModuleNotFoundError("No module named 'lightning'", name="lightning")
+        raise error
 
     monkeypatch.setattr("m2clip.data.manifest.read_manifest", absent)
     ran = m2("data", "list", place / "data")
     assert ran.code == 1
-    assert "pip install 'm2clip[train]'" in one_sentence(ran)
+    assert told in one_sentence(ran)
+
+
+@pytest.mark.case("T11", "T13")
+def test_recognising_needs_no_package_beside_its_own(place: Path, tmp_path: Path) -> None:
+    """In a fresh interpreter that has neither the packages for training nor another decoder; on a CPU, in float32."""
+    absent = (
+        *(
+            "lightning",
+            "lightning_utilities",
+            "pytorch_lightning",
+            "torchmetrics",
+            "tensorboard",
+            "matplotlib",
+            "pandas",
+            "scipy",
+        ),
+        *(
+            "transformers",
+            "open_clip",
+            "timm",
+            "apex",
+            "decord",
+            "cv2",
+            "torchcodec",
+            "imageio",
+            "moviepy",
+            "webdataset",
+        ),
+    )
+    model, video = str(place / "model.safetensors"), str(place / "good.mp4")
+    commands = [
+        ["classify", video, "--checkpoint", model, "--device", "cpu", "--json"],
+        ["embed", video, "--checkpoint", model, "--device", "cpu", "--json"],
+        ["timeline", video, "--checkpoint", model, "--device", "cpu", "--json"],
+        ["evaluate", model, "--data", str(place / "data"), "--device", "cpu", "--out", str(tmp_path / "out"), "--json"],
+    ]
+    code = f"""
+import sys
+from importlib.machinery import PathFinder
+found = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *more: None if name.partition(".")[0] in {absent!r} else found(name, *more)
+from m2clip.cli import main
+for command in {commands!r}:
+    sys.argv = ["m2clip", *command]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, (command, end.code)
+    print("----")
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    documents = [json.loads(part) for part in run.stdout.split("----\n")[:-1]]
+    assert [document.get("protocol", document)["precision"] for document in documents] == ["fp32"] * 4
+    assert documents[3]["protocol"]["device"] == "cpu"
+    assert "matplotlib is not installed" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="file names elsewhere are Unicode")

@@ -143,6 +143,7 @@ def test_missing_data_and_unwritable_results(m2: Callable[..., Ran], place: Path
 
 
 @pytest.mark.slow
+@pytest.mark.case("L5")
 def test_train_then_evaluate_then_classify(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
     settings = {
         "out": str(tmp_path / "run"),

@@ -66,6 +66,7 @@ def test_empty_names_and_wrong_counts_are_refused():
 # --- words
 
 
+@pytest.mark.case("L11")
 def test_words_are_lower_case_sorted_and_unique():
     assert mlm_words(["Jump", "red JUMP"], TEMPLATE) == ("a", "jump", "of", "red", "video")
 

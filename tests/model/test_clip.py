@@ -85,6 +85,7 @@ def test_padding_behind_the_end_token_changes_nothing() -> None:
     torch.testing.assert_close(cut, full, atol=1e-6, rtol=0)
 
 
+@pytest.mark.case("T9")
 def test_positions_are_interpolated_only_where_the_grid_differs() -> None:
     visual = small().visual
     assert visual.positions(4, 4) is visual.positional_embedding

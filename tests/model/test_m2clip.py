@@ -82,6 +82,7 @@ def test_clips_do_not_touch_each_other() -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.case("T9")
 def test_other_resolutions() -> None:
     with pytest.warns(
         UserWarning, match="trained at 32 pixels and is used at 48: its position embeddings are interpolated"
@@ -171,6 +172,7 @@ def test_frames_are_brought_to_the_text_width_for_the_masked_words() -> None:
     assert logits.shape == (2, 7, len(model.info.words))
 
 
+@pytest.mark.case("T7")
 def test_checkpoints_hold_trained_tensors_and_the_record(tmp_path) -> None:
     model = shaken(create("builtin", class_names=NAMES, frames=6, stride_frames=2))
     path = model.save(tmp_path / "run" / "model.safetensors")

@@ -48,6 +48,9 @@ data_app.command()(protocols)
 app.add_typer(data_app, name="data")
 
 
+_FOR_TRAINING = {"lightning", "lightning_utilities", "torchmetrics", "tensorboard", "matplotlib"}
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
@@ -72,6 +75,16 @@ def _program(
     """Options of the program itself."""
 
 
+def _missing(error: ImportError) -> str:
+    """What to install for a package that is absent, or broken (a shared library that it needs is not found)."""
+    package = (error.name or "unknown").partition(".")[0]
+    reason = str(error).splitlines()[0][:200] if str(error) else "no reason given"
+    if not isinstance(error, ModuleNotFoundError):
+        return f"the package {package} cannot be loaded ({reason}): install it again with pip install --force-reinstall"
+    extra = "[train]" if package in _FOR_TRAINING else ""
+    return f"this command needs the package {package}, which is not installed: pip install 'm2clip{extra}'"
+
+
 def main() -> None:
     """Run the program; bad input ends in one sentence and exit code 1."""
     keep_freed_memory()
@@ -86,8 +99,8 @@ def main() -> None:
         sys.exit(130)
     except M2CLIPError as error:
         say(str(error))
-    except ModuleNotFoundError as error:
-        say(f"this command needs the package {error.name}, which is not installed: pip install 'm2clip[train]'")
+    except ImportError as error:
+        say(_missing(error))
     except OSError as error:
         say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     sys.exit(1)

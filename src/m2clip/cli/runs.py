@@ -37,7 +37,6 @@ from m2clip.cli.options import (
 from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.cli.protocols import Choose, PlainData, find_protocol
 from m2clip.cli.protocols import dry_run as show_dry_run
-
 from m2clip.launcher import read_launcher
 
 if TYPE_CHECKING:
