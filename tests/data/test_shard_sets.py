@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +74,19 @@ def test_the_facts_of_a_video_are_the_same(files: Manifest, folder: Path) -> Non
         with Video(sample.path) as one, Video(other.path) as two:
             np.testing.assert_array_equal(one.frames(range(8)), two.frames(range(8)))
             assert one.info.fps == two.info.fps
+
+
+def test_shards_that_were_written_anew_beside_an_old_index(folder: Path, tmp_path: Path) -> None:
+    """Other bytes at a place would be another video, or half of one."""
+    moved = tmp_path / "set"
+    shutil.copytree(folder, moved)
+    samples = read_shards(moved).samples
+    os.replace(moved / "shard-000001.tar", moved / "shard-000000.tar")
+    (moved / "shard-000002.tar").write_bytes((folder / "shard-000002.tar").read_bytes()[:700])
+    reasons = [item.reason for item in map(dataset_of(samples).__getitem__, range(7)) if isinstance(item, BadFile)]
+    assert [("is not the file that its index was made of" in reason) for reason in reasons] == [True] * 3 + [False] * 4
+    assert ["No such file" in reason for reason in reasons] == [False] * 3 + [True] * 3 + [False]
+    assert "its shard was cut" in reasons[6]
 
 
 def test_a_member_can_be_named_as_reports_name_it(files: Manifest, folder: Path) -> None:

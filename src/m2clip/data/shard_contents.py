@@ -8,7 +8,8 @@ import json
 import logging
 import math
 import os
-from dataclasses import astuple, dataclass
+import posixpath
+from dataclasses import astuple, dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from m2clip.data.web import is_web_address, shown_address
 from m2clip.errors import ManifestError, VideoError
 from m2clip.kept_files import KeptFiles
 
-_FORMAT = 1  # to be raised when the same tar file gives other rows than before
+_FORMAT = 2  # to be raised when the same tar file gives other rows than before
 _KEPT = KeptFiles("shard-contents", most_bytes=2**31)
 _LABELS = ("json", "cls", "txt")  # the first that is there and says a label counts
 _JSON_LABELS = ("label", "class", "cls")
@@ -80,7 +81,8 @@ def _listed(members: list[TarMember], file: BufferedReader, shard: str) -> list[
             raise ManifestError(
                 f"{shard}: the member {member.name!r} stands twice: pack the shard again, each file once"
             )
-    listed, without = [], []
+    listed: list[ListedMember] = []
+    without = []
     for key, parts in samples.items():
         videos = [part for suffix, part in parts.items() if Path("x." + suffix).suffix in VIDEO_SUFFIXES]
         if len(videos) > 1:
@@ -93,13 +95,16 @@ def _listed(members: list[TarMember], file: BufferedReader, shard: str) -> list[
             without.append(key)
     if not listed:
         raise ManifestError(f"{shard} holds no video: pack files such as 0001.mp4 and 0001.cls, by m2clip data shard")
+    unlabelled = [member for member in listed if not member.label]
+    if unlabelled:
+        listed = _labelled_by_folder(listed, unlabelled[0], shard)
     if without:
         _log.warning("%s: %d samples have a label and no video; the first is %r", shard, len(without), without[0])
     return listed
 
 
 def _samples(video: TarMember, parts: dict[str, TarMember], file: BufferedReader, shard: str) -> list[ListedMember]:
-    """One sample, or as many as the JSON file lists parts of the video."""
+    """One sample, or as many as the JSON file lists parts of the video. The label is "" where no file says it."""
     if not video.plain:
         raise ManifestError(
             f"{shard}: {video.name!r} is a link or has holes: pack the files themselves, such as by tar -h"
@@ -117,15 +122,23 @@ def _samples(video: TarMember, parts: dict[str, TarMember], file: BufferedReader
         except UnicodeDecodeError:
             raise ManifestError(f"{where} is not UTF-8 text: save it as UTF-8") from None
         if kind != "json":
-            return [ListedMember(video.name, video.offset, video.size, text)] if text else _refuse(where)
+            if not text:
+                raise ManifestError(f"{where} is empty: write the label into it")
+            return [ListedMember(video.name, video.offset, video.size, text)]
         found = _json_labels(text, where)
         if found:
             return [ListedMember(video.name, video.offset, video.size, *row) for row in found]
-    return _refuse(f"{shard}/{video.name}")
+    return [ListedMember(video.name, video.offset, video.size, "")]
 
 
-def _refuse(where: str) -> list[ListedMember]:
-    raise ManifestError(f"{where} has no label: put it into a file with the same key, such as 0001.cls")
+def _labelled_by_folder(listed: list[ListedMember], unlabelled: ListedMember, shard: str) -> list[ListedMember]:
+    """Videos that all lack a label have the name of their folder, as in a list of files."""
+    folders = [posixpath.basename(posixpath.dirname(member.name)) for member in listed]
+    if any(member.label for member in listed) or not all(folder.strip(".") for folder in folders):
+        raise ManifestError(
+            f"{shard}/{unlabelled.name} has no label: put it into a file with the same key, such as 0001.cls"
+        )
+    return [replace(member, label=folder) for member, folder in zip(listed, folders, strict=True)]
 
 
 def _json_labels(text: str, where: str) -> list[tuple[str, float | None, float | None]]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BufferedReader
@@ -90,6 +91,8 @@ def member_bytes(member: ShardMember) -> bytes:
         )
     try:
         with open_shard(member.shard, sha256=member.shard_sha256) as file:
+            if member.shard_sha256 and not is_web_address(member.shard):  # what is fetched is held to its sum
+                _check_header(file, member)
             whole = member.offset + member.size <= os.fstat(file.fileno()).st_size
             file.seek(member.offset)
             data = file.read(member.size) if whole else b""
@@ -100,6 +103,22 @@ def member_bytes(member: ShardMember) -> bytes:
     if len(data) < member.size:
         raise VideoError(f"cannot read {member}: its shard was cut; fetch or pack the shard again")
     return data
+
+
+def _check_header(file: BufferedReader, member: ShardMember) -> None:
+    """Raise VideoError where an index leads to other bytes: those of a shard that was written anew, or of another set."""
+    file.seek(max(0, member.offset - tarfile.BLOCKSIZE))
+    header = file.read(tarfile.BLOCKSIZE)
+    if len(header) == tarfile.BLOCKSIZE:  # else the file was cut, which is told as such
+        try:
+            found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+        except tarfile.TarError:
+            found = tarfile.TarInfo()
+        if (found.name, found.size) != (member.name, member.size):
+            raise VideoError(
+                f"{member} is not where the index says: {member.shard} is not the file that its index was made of; put the shards "
+                "and the index of one set there"
+            )
 
 
 def named_member(text: str) -> ShardMember | None:

@@ -134,7 +134,7 @@ def need_files(cells: Iterable[Cell]) -> None:
     for cell in cells:
         further = [part.list for extra in cell.extras for part in extra.protocol.tests.values()]
         for path in (*cell.files(), *further):
-            if "*" not in path.name and not path.exists():
+            if not set("*{") & set(path.name) and not path.exists():
                 raise ManifestError(
                     f"{path} is not there, but the data {cell.data} needs it; check the folder of its protocol, or make the videos"
                 )
