@@ -94,6 +94,9 @@ def test_settings_survive_json(file: Path) -> None:
         ("train={1: 2}", ["'1' where the name of a setting belongs"]),
         ("out=*a", ["alias *a"]),
         ("data.frames=1000000000", ["data.frames is 1000000000", "at most 1024"]),
+        ("data.fps=0", ["data.fps is 0", "frames that a clip takes of each second"]),
+        ("data.fps=.nan", ["data.fps is", "finite"]),
+        ("data.clip_seconds=-3", ["data.clip_seconds is -3"]),
         ("data.workers=100000", ["at most 256"]),
         ("train.batch_size=1000000000000", ["at most 1048576"]),
         ("eval.views_spatial=100000000", ["at most 99"]),
@@ -134,6 +137,12 @@ def test_settings_that_need_each_other(file: Path) -> None:
         file, "loss.contrastive=0", "loss.cross_modal=0", "loss.visual=0", "loss.mlm=1"
     )
     assert "no visual head" in refusal(file, "loss.visual=0", "train.best_by=ensemble")
+    ways = ("data.stride_frames=4", "data.fps=2.5", "data.clip_seconds=3")
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        names = " and ".join(ways[n].replace("data.", "").replace("=", " is ") for n in (one, other))
+        said = refusal(file, ways[one], ways[other])
+        assert f"{names}, but only one of stride_frames, fps and clip_seconds may be set; leave out the rest" in said
+    assert load_config(file, ["data.stride_frames=0", "data.fps=2.5"]).data.sampling["fps"] == 2.5
     for setting in ("cache_gib=3", "shrink_cache_to=256"):
         assert f"{setting.split('=')[0]} is set, but there is no cache" in refusal(file, f"data.{setting}")
     assert "train is no set of shards at a web address" in refusal(file, "data.mixed_shards=2")

@@ -66,6 +66,27 @@ def test_train_indices_are_valid_and_in_order(count: int, clip: dict[str, int], 
     assert (np.diff(indices) >= 0).all()
 
 
+@pytest.mark.case("D15")
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 9, 15, 16, 17])
+@pytest.mark.parametrize("stride", [0, 1, 16])
+def test_short_videos_give_eight_valid_frames_and_repeat_the_last(count: int, stride: int) -> None:
+    (test,) = sampling.test_indices(count, frames=8, stride_frames=stride).tolist()
+    train = sampling.train_indices(count, frames=8, stride_frames=stride, rng=np.random.default_rng(0)).tolist()
+    if stride == 1:
+        first = max(count - 8, 0) // 2
+        assert test == [min(first + k, count - 1) for k in range(8)]
+        assert train == [min(train[0] + k, count - 1) for k in range(8)]
+    if stride == 16:  # a window of 113 frames is longer than any of them
+        assert test == train == [0, *[min(16 * k, count - 1) for k in range(1, 8)]]
+    for indices in (test, train):
+        assert len(indices) == 8
+        assert indices == sorted(indices)
+        assert set(indices) <= set(range(count))
+    if stride == 0 and count <= 8:
+        assert set(sampling.test_indices(count, frames=8, views=3).flatten().tolist()) == set(range(count))
+
+
+@pytest.mark.case("S1")
 @UNTIMED
 @given(
     count=lengths, frames=st.integers(1, 33), stride=st.integers(1, 33), views=st.integers(1, 5), seed=st.integers(0, 9)

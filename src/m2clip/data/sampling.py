@@ -107,8 +107,7 @@ class ClipSampling:
             raise ConfigError(f"views must be 1 or more, not {views}")
         slack, tolerance = self._room(pts_seconds, end_seconds)
         starts = slack * (np.arange(views) / (views - 1) if views > 1 else np.array([0.5]))
-        # A hair earlier: a window that started at the very last moment would end where the last frame does, and show nothing.
-        return self._shown(pts_seconds, np.maximum(starts - 2.5 * tolerance, 0)[:, None], tolerance)
+        return self._shown(pts_seconds, starts[:, None], tolerance)
 
     def train_indices(
         self, pts_seconds: np.ndarray, rng: np.random.Generator, *, end_seconds: float | None = None
@@ -117,7 +116,7 @@ class ClipSampling:
         if self.gap_seconds is None:
             return train_indices(len(pts_seconds), frames=self.frames, stride_frames=self.stride_frames, rng=rng)
         slack, tolerance = self._room(pts_seconds, end_seconds)
-        return self._shown(pts_seconds, rng.uniform(0, slack), tolerance)
+        return self._shown(pts_seconds, np.array(rng.uniform(0, slack)), tolerance)
 
     def _chosen(self) -> dict[str, float]:
         return {name: value for name, value in self.document().items() if name != "frames" and value}
@@ -130,16 +129,19 @@ class ClipSampling:
             raise VideoError(
                 "the times of its frames are no numbers, or decrease; sample such a video by stride_frames"
             )
-        shown = float(pts_seconds[-1] - pts_seconds[0])
-        mean_gap = shown / (count - 1) if count > 1 else 0.0
+        mean_gap = float(pts_seconds[-1] - pts_seconds[0]) / (count - 1) if count > 1 else 0.0
         end = pts_seconds[-1] + mean_gap if end_seconds is None else max(end_seconds, float(pts_seconds[-1]))
         assert self.gap_seconds is not None
         span = (self.frames - 1) * self.gap_seconds
-        return max(float(end - pts_seconds[0]) - span, 0.0), min(_ROUNDED_SECONDS, mean_gap / 4)
+        # The gaps of a constant rate differ by the tick that a container rounds times to. (The first may be cut by a part's start.)
+        tick = float(np.ptp(np.diff(pts_seconds[1:]))) if count > 2 else 0.0
+        return max(float(end - pts_seconds[0]) - span, 0.0), min(max(tick, 1e-6), _ROUNDED_SECONDS, mean_gap / 4)
 
-    def _shown(self, pts_seconds: np.ndarray, start: np.ndarray | float, tolerance: float) -> np.ndarray:
-        """The frames on the screen from `start` (after the first frame) on, int64 [..., T]."""
+    def _shown(self, pts_seconds: np.ndarray, start: np.ndarray, tolerance: float) -> np.ndarray:
+        """The frames on the screen from `start` (seconds after the first frame) on, int64 [..., T]."""
         assert self.gap_seconds is not None
+        # A hair earlier: a window that began at the last possible moment would end when the last frame does, one frame too late.
+        start = np.maximum(start - 2.5 * tolerance, 0)
         wanted = pts_seconds[0] + start + np.arange(self.frames) * self.gap_seconds + tolerance
         return np.maximum(np.searchsorted(pts_seconds, wanted, side="right") - 1, 0).astype(np.int64)
 
@@ -192,7 +194,7 @@ def spatial_corners(height: int, width: int, *, size: int, crops: int) -> list[t
     return [(down * k // (crops - 1), right // 2) for k in range(crops)]
 
 
-_ROUNDED_SECONDS = 1e-3  # Matroska, WebM and FLV round times to milliseconds: a distance may be wrong by one
+_ROUNDED_SECONDS = 2e-3  # Matroska, WebM and FLV round times to milliseconds, QuickTime often to 1/600 s
 
 
 def _check(frame_count: int, frames: int, stride_frames: int) -> None:
