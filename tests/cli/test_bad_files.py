@@ -146,6 +146,8 @@ def test_a_file_that_kills_the_decoder_is_a_bad_file(
     class Deadly(Video):
         def __init__(self, source: Any) -> None:
             if Path(source).name == "empty.mp4":
+                with (tmp_path / "deaths").open("a") as file:
+                    file.write("x")
                 os.kill(os.getpid(), signal.SIGKILL)  # as the system does when memory runs out
             super().__init__(source)
 
@@ -156,6 +158,9 @@ def test_a_file_that_kills_the_decoder_is_a_bad_file(
     assert told_of(ran.err.splitlines(), f"{folder / 'empty.mp4'} was killed twice (signal SIGKILL)") == 1
     epochs = [line for line in read_log(tmp_path / "run") if line["kind"] == "epoch"]
     assert [(line["bad_files"], line["damaged_files"]) for line in epochs] == [(1, 1), (1, 1)]
+    assert (
+        tmp_path / "deaths"
+    ).read_text() == "xxxx"  # twice in training and in validation, not once more in the second epoch
 
     ran = m2(
         "evaluate", place / "model.safetensors", "--data", data, "--protocol", "zero-shot", "--workers", 2, "--json"

@@ -20,6 +20,7 @@ from m2clip.data.manifest import Manifest, Sample
 from m2clip.errors import ConfigError, M2CLIPError
 from tests.small_inputs import moving_square, write_video
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked, and looked at in /proc")
 SETTINGS = {"frames": 4, "size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "seed": 3, "train": True}
 
 
@@ -133,8 +134,21 @@ def test_a_crash_costs_its_sample_alone(videos: list[Path], tmp_path: Path, name
             need_same_but_bad(batches, manifest, {2}, epoch=epoch)
             (bad,) = [file for batch in batches for file in batch.bad]
             path = tmp_path / f"{name}.mp4"
-            assert bad == BadFile(path, "list.txt:3", reason.format(path), 2)
+            assert bad == BadFile(path, "list.txt:3", reason.format(path), 2, crashed=True)
     assert path.with_suffix(".log").read_text() == "x" * times  # in the second epoch it was not tried again
+
+
+def test_what_crashed_in_an_earlier_pass_is_not_read_again(videos: list[Path], tmp_path: Path) -> None:
+    manifest = listed(videos, tmp_path, "exit", "refused")
+    crashed = BadFile(tmp_path / "exit.mp4", "list.txt:3", "it crashed", 2, crashed=True)
+    unread = BadFile(videos[2], "list.txt:6", "it could not be read", 5)
+    with loader_of(manifest, known_bad=[crashed]) as loader, pytest.raises(ConfigError):
+        list(loader)  # the other one is read
+    assert not (tmp_path / "exit.log").exists()
+    manifest = listed(videos, tmp_path, "exit")
+    with loader_of(manifest, known_bad=[crashed, unread]) as loader:
+        need_same_but_bad(list(loader), manifest, {2})  # one that could not be read then may be readable now
+    assert not (tmp_path / "exit.log").exists()
 
 
 def test_many_crashes_each_cost_their_sample(videos: list[Path], tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ class BadFile:
     """The whole sentence, with the file's name."""
     index: int
     """Position in the manifest."""
+    crashed: bool = False
+    """Whether it ended the process that read it, or kept it for too long."""
 
 
 @dataclass(frozen=True)

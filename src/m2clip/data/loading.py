@@ -46,11 +46,19 @@ class VideoLoader:
         workers: int,
         slots: int,
         file_seconds: float,
+        known_bad: Sequence[BadFile],
         context: Start | None,
     ) -> None:
         self.dataset, self._batches = dataset, batches
         self._readers = (
-            Readers(dataset, workers=workers, slots=slots, file_seconds=file_seconds, start=context)
+            Readers(
+                dataset,
+                workers=workers,
+                slots=slots,
+                file_seconds=file_seconds,
+                known_bad=known_bad,
+                start=context,
+            )
             if workers
             else None
         )
@@ -95,6 +103,7 @@ def make_loader(
     world_size: int = 1,
     context: Start | None = None,
     file_seconds: float = FILE_SECONDS,
+    known_bad: Sequence[BadFile] = (),
     mixed_shards: int = MIXED_SHARDS,
 ) -> VideoLoader:
     """Batches of this process.
@@ -102,7 +111,8 @@ def make_loader(
     `shuffle`: an order for each epoch; `batch_size` counts over all processes and each batch comes in `parts` pieces; every
     process gets equally many. Otherwise the manifest's order; `batch_size` counts in this process, and each sample belongs to
     exactly one process, so none is counted twice. `context`: how workers start (None: as the platform does). `file_seconds`:
-    how long a file may keep its worker busy while batches are waited for. `mixed_shards`: as of `epoch_batches`.
+    how long a file may keep its worker busy while batches are waited for. `known_bad`: as of `Readers`. `mixed_shards`: as of
+    `epoch_batches`.
     """
     batches = BatchOrder(
         dataset, batch_size=batch_size, parts=parts, shuffle=shuffle, rank=rank, world_size=world_size, mixed_shards=mixed_shards
@@ -110,4 +120,12 @@ def make_loader(
     own = min(-(-batch_size // world_size) if shuffle else batch_size, max(1, len(dataset)))
     # Two steps are under way, one being used and one being read; two more samples keep each worker busy at their seams.
     slots = 2 * own + 2 * workers
-    return VideoLoader(dataset, batches, workers=workers, slots=slots, file_seconds=file_seconds, context=context)
+    return VideoLoader(
+        dataset,
+        batches,
+        workers=workers,
+        slots=slots,
+        file_seconds=file_seconds,
+        known_bad=known_bad,
+        context=context,
+    )

@@ -39,16 +39,24 @@ class Readers:
     """`workers` processes that read the samples of a data set.
 
     `slots`: samples that may be read and not yet given out; at least as many as the largest batch. `file_seconds`: how long one
-    sample may keep the main process waiting. `start`: how processes start (None: as the platform does).
+    sample may keep the main process waiting. `known_bad`: of an earlier pass over the same samples; those that crashed there are
+    not read. `start`: how processes start (None: as the platform does).
     """
 
     def __init__(
-        self, dataset: VideoDataset, *, workers: int, slots: int, file_seconds: float, start: Start | None = None
+        self,
+        dataset: VideoDataset,
+        *,
+        workers: int,
+        slots: int,
+        file_seconds: float,
+        known_bad: Iterable[BadFile] = (),
+        start: Start | None = None,
     ) -> None:
         self._dataset, self._count, self._file_seconds = dataset, workers, file_seconds
         self._context = multiprocessing.get_context(start)
         self._shape = (slots, *dataset.clip_shape)
-        self._crashed: dict[int, BadFile] = {}  # never read again
+        self._crashed = {file.index: file for file in known_bad if file.crashed}  # never read again
         self._crashes = 0  # since the last good sample
         self._workers: list[Worker] = []
         self._reading = False
@@ -205,7 +213,7 @@ class Readers:
             reason = f"the process that read {sample.path} was killed twice ({_ending(code)}), as happens where memory runs out"
         else:
             reason = f"the decoder crashed on {sample.path} ({_ending(code)})"
-        return BadFile(sample.path, sample.where, reason, index)
+        return BadFile(sample.path, sample.where, reason, index, crashed=True)
 
 
 def _ending(code: int) -> str:

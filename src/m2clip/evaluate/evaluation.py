@@ -124,6 +124,7 @@ def evaluate(
     on_bad_file: Literal["skip", "stop"] = "skip",
     most_lost: float = MOST_LOST,
     file_seconds: float = FILE_SECONDS,
+    known_bad: Sequence[BadFile] = (),
     cache: FrameCache | None = None,
     per_view: bool = False,
     masked_words: bool = True,
@@ -141,9 +142,10 @@ def evaluate(
     `batch_size`: videos at a time in each process. `per_view` adds the probabilities of each view to the document.
     `masked_words`: in the supervised protocol, a trained masked-word head is measured, too (`MaskedWordTest`).
     A video that has lost more than the share `most_lost` of its frames to damage is bad, and one that keeps a worker busy for
-    more than `file_seconds`. With a `cache`, frames are decoded once and taken from there afterwards. `checkpoint` is only written
-    down. `tell` gets a sentence for bad and damaged files, `progress` (videos done, all videos of this process). In a
-    torch.distributed group each process scores its share and every process returns the whole result.
+    more than `file_seconds`. `known_bad`: the `bad` of an earlier evaluation of the same manifest; what crashed there is not read
+    again. With a `cache`, frames are decoded once and taken from there afterwards. `checkpoint` is only written down. `tell` gets a
+    sentence for bad and damaged files, `progress` (videos done, all videos of this process). In a torch.distributed group each
+    process scores its share and every process returns the whole result.
 
     Raises ConfigError where protocol, classes and texts do not fit; VideoError for a bad file with `on_bad_file="stop"`, or where
     no video at all can be read.
@@ -174,6 +176,7 @@ def evaluate(
         batch_size=batch_size,
         workers=workers,
         file_seconds=file_seconds,
+        known_bad=known_bad,
         on_bad_file=on_bad_file,
         tell=tell,
         progress=progress,

@@ -26,6 +26,7 @@ def read_batches(
     batch_size: int,
     workers: int,
     file_seconds: float,
+    known_bad: Sequence[BadFile] = (),
     on_bad_file: Literal["skip", "stop"],
     tell: Callable[[str], None],
     progress: Callable[[int, int], None],
@@ -35,7 +36,13 @@ def read_batches(
     report = FileReport(policy=on_bad_file, tell=tell)
     done, total = 0, len(range(rank, len(dataset), world_size))
     with make_loader(
-        dataset, batch_size=batch_size, workers=workers, rank=rank, world_size=world_size, file_seconds=file_seconds
+        dataset,
+        batch_size=batch_size,
+        workers=workers,
+        rank=rank,
+        world_size=world_size,
+        file_seconds=file_seconds,
+        known_bad=known_bad,
     ) as loader:
         for batch in loader:
             report.note(batch.bad, batch.damaged)

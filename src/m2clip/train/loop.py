@@ -6,7 +6,7 @@ environment).
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -146,6 +146,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 log.warn(sentence, step=step)
 
         files = FileReport(policy=config.data.on_bad_file, tell=warn)
+        bad_in_validation: Sequence[BadFile] = ()
         for sentence in doubts(config, training, validation, test) if main and not resume else ():
             warn(sentence)
 
@@ -215,7 +216,10 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
             model.info = model.info.model_copy(update={"training": record})
             with average.in_place():
                 if validation is not None:
-                    measured = _validate(fabric, model, validation, config=config, cache=cache)
+                    measured = _validate(
+                        fabric, model, validation, config=config, cache=cache, known_bad=bad_in_validation
+                    )
+                    bad_in_validation = measured.bad
                     files.note(measured.bad, measured.damaged)
                     record["validation"] = {reading: one.top1 for reading, one in measured.metrics.items()}
                     model.info = model.info.model_copy(update={"training": record})
@@ -284,7 +288,13 @@ def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
 
 
 def _validate(
-    fabric: "Fabric", model: VideoCLIP, videos: Manifest, *, config: RunConfig, cache: FrameCache | None
+    fabric: "Fabric",
+    model: VideoCLIP,
+    videos: Manifest,
+    *,
+    config: RunConfig,
+    cache: FrameCache | None,
+    known_bad: Sequence[BadFile],
 ) -> Evaluation:
     """The model as it is, with one view a video."""
     with fabric.autocast():
@@ -297,6 +307,7 @@ def _validate(
             on_bad_file=config.data.on_bad_file,
             most_lost=config.data.most_lost,
             file_seconds=config.data.file_seconds,
+            known_bad=known_bad,
             cache=cache,
         )
 
