@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m2clip.data.keyed_pictures import KeyedPictures
 from m2clip.data.video import Video
 from tests.odd_videos import break_packet, encode, packets_of, pattern, sequential, x264
 
@@ -75,6 +76,7 @@ def test_damage_that_only_decoding_shows(tmp_path: Path) -> None:
         np.testing.assert_array_equal(video.frames([70])[0], whole[75])
 
 
+@pytest.mark.case("D2")
 @pytest.mark.parametrize("in_a_packet", [True, False])
 @pytest.mark.parametrize("suffix", ["mp4", "avi", "mkv", "webm"])
 def test_a_download_that_broke_off(tmp_path: Path, suffix: str, in_a_packet: bool) -> None:
@@ -84,7 +86,8 @@ def test_a_download_that_broke_off(tmp_path: Path, suffix: str, in_a_packet: boo
     payload = packets_of(path)[70]
     path.write_bytes(data[: data.index(payload) + in_a_packet * len(payload) // 2])
     with Video(path) as video:
-        assert (video.info.frame_count, video.info.lost_frames) == (70, 30)
+        assert (video.info.frame_count, video.info.lost_frames, video.info.lost_share) == (70, 30, 0.3)
+        assert isinstance(video._frames._pictures, KeyedPictures)  # type: ignore[union-attr]  # not all is decoded to know it
         np.testing.assert_array_equal(video.frames([69, 10]), np.stack([whole[69], whole[10]]))
 
 

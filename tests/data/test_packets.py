@@ -57,7 +57,7 @@ def test_why_packets_are_doubted(tmp_path: Path) -> None:
     assert "no time" in table_of(encode(tmp_path / "a.h264", "libx264", pattern(9))).doubt
     broken = encode(tmp_path / "a.mp4", "libx264", pattern(9))
     break_packet(broken, 5, lambda payload: b"\xff" * len(payload))
-    assert (table_of(broken).doubt, table_of(broken).damaged) == ("a packet is cut or broken", True)
+    assert (table_of(broken).doubt, table_of(broken).damaged) == ("the data is broken in the middle", True)
 
 
 def test_packed_avi_promises_frames_that_are_not_there(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_packet_of_zeros_is_broken(tmp_path: Path, suffix: str, codec: str) ->
     assert not table_of(path).damaged
     break_packet(path, 0, lambda payload: bytes(len(payload)))
     table = table_of(path)
-    assert (table.doubt, table.damaged, table.packet_count) == ("a packet is cut or broken", True, 9)
+    assert (table.doubt, table.damaged, table.packet_count) == ("the data is broken in the middle", True, 9)
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("webm", "libvpx"), ("webm", "libvpx-vp9"), ("mp4", "libx264")])

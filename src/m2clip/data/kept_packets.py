@@ -32,7 +32,12 @@ def packet_table(file: VideoFile) -> PacketTable:
     if table is not None:
         return table
     table = read_packets(file.container, file.stream)
-    if key is not None and len(table.pts) >= _FEWEST_PACKETS and not table.doubt and key == _key(file):
+    if (
+        key is not None
+        and len(table.pts) >= _FEWEST_PACKETS
+        and not (table.doubt or table.damaged)
+        and key == _key(file)
+    ):
         _KEPT.put(key, _content(table))
     return table
 

@@ -9,9 +9,7 @@ from av.video.stream import VideoStream
 
 from m2clip.data.counted_pictures import is_made_up
 from m2clip.data.opening import VideoFile
-from m2clip.data.packets import BROKEN_DATA, PacketTable, UnexpectedFrameError
-
-_NEVER = 2**62  # an ordinal that no packet has
+from m2clip.data.packets import BROKEN_DATA, NEVER, PacketTable, UnexpectedFrameError, packets_past_breaks
 
 
 class KeyedPictures:
@@ -33,7 +31,7 @@ class KeyedPictures:
         self._wanted: set[int] = set()
         self._last_wanted = -1
         self._ends: dict[int, int] = {}
-        self._end = _NEVER
+        self._end = NEVER
 
     def rising(self, ranks: list[int]) -> Iterator[VideoFrame]:
         """The pictures of these ranks, which rise. Raises UnexpectedFrameError."""
@@ -57,7 +55,7 @@ class KeyedPictures:
                 ends.append(-1)
             stretches[-1].append(rank)
             ends[-1] = max(ends[-1], ordinal)
-        ends[-1:] = [_NEVER]
+        ends[-1:] = [NEVER]
         self._ends = {rank: end for stretch, end in zip(stretches, ends, strict=False) for rank in stretch}
 
     def _go_to(self, rank: int) -> VideoFrame:
@@ -106,10 +104,12 @@ class KeyedPictures:
     def _decoded_from(self, key_ordinal: int, key_pts: int) -> Iterator[list[VideoFrame]]:
         """What the decoder gives for each packet from the key packet to the end of the stretch, or to the end of the file."""
         for packet in self._packets_from(key_ordinal, key_pts):
-            if self._next_ordinal > self._end:
+            if self._next_ordinal > self._end or self._next_ordinal >= self._table.end_ordinal:
                 self._left_out |= self._table.ordinals >= self._next_ordinal
                 yield self._file.stream.codec_context.decode(None)  # what it holds back
                 return
+            if packet is None:
+                raise UnexpectedFrameError
             ordinal = self._next_ordinal
             self._next_ordinal += bool(packet.size)  # as in the table: an empty packet has no ordinal
             if packet.size and self._is_left_out(ordinal):
@@ -124,14 +124,14 @@ class KeyedPictures:
         rank = self._ranks_of_packets[ordinal]
         return bool(rank >= 0 and self._table.spare[rank])
 
-    def _packets_from(self, key_ordinal: int, key_pts: int) -> Iterator["Packet[VideoStream]"]:
-        """The packets from the key packet to the end of the file."""
+    def _packets_from(self, key_ordinal: int, key_pts: int) -> Iterator["Packet[VideoStream] | None"]:
+        """The packets from the key packet to the end of the file; None wherever data between them is broken."""
         file, table = self._file, self._table
         unknown = key_ordinal + 1
         ordinal = unknown
         try:
             file.container.seek(key_pts, stream=file.stream)
-            packets = file.container.demux(file.stream)
+            packets = packets_past_breaks(file.container, file.stream)
             packet = next(packets, None)
             if packet is not None and packet.pts is not None:
                 found = np.flatnonzero(table.key_pts == packet.pts)
@@ -140,7 +140,7 @@ class KeyedPictures:
             pass  # not every format can seek
         if ordinal > key_ordinal:  # the seek went too far or to a place unknown: read on from the start of the file
             file.reopen()
-            packets = file.container.demux(file.stream)
+            packets = packets_past_breaks(file.container, file.stream)
             packet, ordinal = next(packets, None), 0
         while packet is not None and ordinal < key_ordinal:
             packet = next(packets, None)

@@ -19,6 +19,8 @@ from m2clip.data.packet_look import PacketLook
 
 # What reading broken data raises. PyAV answers with IndexError when a transport stream starts a new stream halfway.
 BROKEN_DATA = (av.FFmpegError, IndexError)
+NEVER = 2**62
+"""An ordinal that no packet has."""
 _MOST_ERRORS = 100  # in a row, with no packet between them; then there is nothing more to come
 
 
@@ -48,7 +50,9 @@ class PacketTable:
     doubt: str = ""
     """Why the above may not match what decoding gives; empty where it should."""
     damaged: bool = False
-    """Whether the doubt comes from broken data, not from an odd format."""
+    """Whether broken data was met."""
+    end_ordinal: int = NEVER
+    """The first packet of a broken end, as a download leaves it that broke off: no frame of the table needs it or what follows."""
 
     def __post_init__(self) -> None:
         shapes = [self.pts.shape, self.ordinals.shape, self.spare.shape, self.key_ordinals.shape, self.key_pts.shape]
@@ -99,19 +103,20 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
     shown: list[tuple[int, int, int, bool]] = []  # pts, ordinal, duration, spare
     keys: list[tuple[int, int]] = []
     look = PacketLook(stream)
-    doubt, damaged = "", False
-    count, ordinal = 0, -1
+    doubt = ""
+    count, ordinal, end_ordinal = 0, -1, NEVER
     for packet in packets_past_breaks(container, stream):
-        if packet is None:
-            doubt, damaged = "the data breaks off", True
-            continue
         # An empty packet is PyAV's signal to flush the decoder, or a frame that an AVI writer dropped: neither gives one.
-        if not packet.size:
+        if packet is not None and not packet.size:
             continue
-        ordinal += 1
-        gives_frame, spare, broken = look.at(packet)
-        if broken or packet.is_corrupt:
-            doubt, damaged = "a packet is cut or broken", True
+        ordinal += packet is not None
+        gives_frame, spare, broken = (False, False, True) if packet is None else look.at(packet)
+        if packet is None or broken or packet.is_corrupt:
+            end_ordinal = min(end_ordinal, ordinal + (packet is None))
+            count += gives_frame
+            continue
+        if end_ordinal != NEVER:
+            doubt = "the data is broken in the middle"
         if not gives_frame:
             continue
         # What an edit list hides is no frame, but shown frames can build on it, so decoding can start there.
@@ -137,7 +142,8 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
         packet_count=count,
         last_duration=int(rows[-1, 2]) if shown else 0,
         doubt=doubt or look.doubt or _timing_doubt(rows[:, 0], key_rows),
-        damaged=damaged,
+        damaged=end_ordinal != NEVER,
+        end_ordinal=end_ordinal,
     )
 
 
