@@ -70,6 +70,11 @@ def test_a_shard_is_fetched_once_and_whole(server: Server, tmp_path: Path) -> No
     assert [path.read_bytes() for path in kept(tmp_path)] == [CONTENT]
 
 
+def test_an_address_may_change_where_the_sum_does_not(server: Server) -> None:
+    assert read(f"{server.url}/a.tar?signature=1") == read(f"{server.url}/a.tar?signature=2") == CONTENT
+    assert len(server.seen) == 1
+
+
 def test_a_shard_that_nobody_has_summed_is_known_by_its_sum_from_then_on(server: Server, tmp_path: Path) -> None:
     url = f"{server.url}/a.tar"
     assert read(url, "") == read(url, "") == read(url, SUM) == CONTENT

@@ -65,7 +65,8 @@ def opened(url: str, *, sha256: str = "") -> BufferedReader:
 
 
 def _name(url: str, sha256: str) -> str:
-    return hashlib.sha256(repr((_FORMAT, url, sha256)).encode()).hexdigest()
+    """A shard is found by its sum wherever it comes from: the keys in signed addresses change."""
+    return hashlib.sha256(repr((_FORMAT, sha256 or url)).encode()).hexdigest()
 
 
 def _open(path: Path) -> BufferedReader | None:
@@ -144,7 +145,8 @@ def _fetch_checked(url: str, sha256: str, draft: Path) -> str:
     if sha256 and summed.sha256 != sha256:
         raise VideoError(
             f"{shown_address(url)} is not the file that its index was made of (SHA-256 {summed.sha256[:12]}... instead of "
-            f"{sha256[:12]}...): put the shard and the index of one set there"
+            f"{sha256[:12]}...): put the shard and the index of one set there; if it has no index, remove shard-contents from the "
+            "cache folder"
         )
     return summed.sha256
 
