@@ -101,6 +101,7 @@ def test_any_text_is_read_as_the_plain_parser_reads_it(header: bytes, text: str)
         b"label;path;start_seconds;end_seconds\n0;a.mp4;1.5;\n1;b.mp4;;2\n",
         "path\tlabel\na b.mp4\tNone\né.mp4\tnan".encode(),
         b"a.mp4 0\n\n  b c.mp4   1 \n",
+        b",path,label,,\n0,a.mp4,0,,\n1,b.mp4,1,x,\n",
     ],
 )
 def test_the_usual_ways_are_read_at_once(raw: bytes) -> None:

@@ -305,3 +305,48 @@ def test_json_with_the_columns_of_a_csv(tmp_path: Path) -> None:
         ("a b.mp4", 2, None, 2.0),
         ("c.mp4", 1, 1.5, None),
     ]
+
+
+# --- slips
+
+
+def test_tables_that_were_put_together_or_padded(tmp_path: Path) -> None:
+    text = ",path,label,\n0,a.mp4,jump,,,\n,path,label,\n1,b.mp4,None\n"
+    manifest = read_manifest(write(tmp_path, text, "list.csv"))
+    assert pairs(manifest) == [("a.mp4", 1), ("b.mp4", 0)]
+    assert manifest.class_names == ("None", "jump")
+    again = "path,label\na.mp4,jump\nPath,Label\nb.mp4,None\n"
+    assert pairs(read_manifest(write(tmp_path, again, "list.csv"))) == [("a.mp4", 1), ("b.mp4", 0)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"\x1f\x8b\x08\x00", ["is packed by gzip", ".gz"]),
+        (b"PK\x03\x04\x14\x00", ["is a workbook or a zip file", "save it as CSV"]),
+        (b"PAR1\x15\x04", ["is Parquet", ".parquet"]),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
+            ["is a pointer of Git LFS", "git lfs pull"],
+        ),
+        (b"\n\n<!DOCTYPE html>\n<html lang=en>", ["is a web page", "raw file"]),
+        (b"<html>\n404 found\n", ["is a web page"]),
+    ],
+)
+@pytest.mark.parametrize("name", ["list.txt", "list.csv"])
+def test_files_that_are_something_else(tmp_path: Path, raw: bytes, words: list[str], name: str) -> None:
+    for message in (refused(write(tmp_path, raw, name), None), _refused_classes(tmp_path / name)):
+        for word in words:
+            assert word in message
+
+
+def _refused_classes(path: Path) -> str:
+    with pytest.raises(ManifestError) as caught:
+        read_classes(path)
+    return str(caught.value)
+
+
+def test_two_numbers_behind_a_video(tmp_path: Path) -> None:
+    message = refused(write(tmp_path, "a b.mp4 120 0\nc.mp4 90 2\n"))
+    assert "list.txt:1: two numbers stand behind 'a b.mp4'" in message
+    assert "write `path label`" in message

@@ -70,6 +70,10 @@ def _csv_rows(part: ListPart, header: Header, text: pa.StringArray, lines: np.nd
         cells = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in columns}
         if any(pc.any(pc.equal(cells[name], "")).as_py() for name in PATH_LABEL):
             return None
+        if any(
+            label.lower() == PATH_LABEL[1] for label in pc.unique(cells["label"]).to_pylist()
+        ):  # maybe a second header
+            return None
         start, end = (_seconds(cells[name]) if name in cells else None for name in TIMES)
     except pa.ArrowInvalid:
         return None

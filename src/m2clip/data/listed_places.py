@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from m2clip.data.listed_rows import VIDEO_SUFFIXES
 from m2clip.data.lists import shown
 from m2clip.data.places import Place, WebAddress, is_absent
 from m2clip.errors import ManifestError
@@ -95,16 +96,21 @@ class ListedPlaces(Sequence[Place]):
         return place_of(self.base, text, self._folders[label] if self._folders else (), self._endings)
 
 
-def without_frame_counts(base: Path, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+def without_frame_counts(base: Path, texts: pa.ChunkedArray, wheres: Sequence[str]) -> pa.ChunkedArray:
     """What is left of lines `folder frames label`, whose label is gone already: `folder`.
 
     Lists of folders of images, as the field's software writes them, have the number of images there. It is one if every line
-    has a number and what stands before it is a folder, not so with the number.
+    has a number and what stands before it is a folder, not so with the number. Raises ManifestError where it is a file.
     """
     if not all(pc.all(pc.match_substring_regex(chunk, "^.*[^ \\t][ \\t]+[0-9]+$")).as_py() for chunk in texts.chunks):
         return texts
     for text in texts[:_LOOKED_AT].to_pylist():
         alone = re.sub("[ \t]+[0-9]+$", "", text)
+        if Path(alone).suffix.lower() in VIDEO_SUFFIXES:
+            raise ManifestError(
+                f"{wheres[0]}: two numbers stand behind {shown(alone)}: write `path label`, without a number of frames or a "
+                "second label"
+            )
         if os.path.exists(base / text):
             return texts
         if os.path.isdir(base / alone):

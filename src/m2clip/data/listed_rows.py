@@ -113,6 +113,8 @@ def check_row(where: str, path: str, label: str, start: float | None, end: float
 def _csv_rows(part: ListPart, header: Header) -> Iterator[Row]:
     for line, cells in part.rows(header):
         where = part.where(line)
+        if (cells["path"].lower(), cells["label"].lower()) == PATH_LABEL:  # of a file that was put below another
+            continue
         start, end = (_seconds(where, column, cells.get(column, "")) for column in TIMES)
         check_row(where, cells["path"], cells["label"], start, end)
         yield Row(line, cells["path"], cells["label"], start, end)

@@ -94,6 +94,8 @@ class ListPart:
         for line, cells, _ in self._records(header.delimiter):
             if not any(cells):
                 continue
+            while len(cells) > len(columns) and not cells[-1]:  # spreadsheets pad rows
+                cells.pop()
             if len(cells) > len(columns):
                 remedy = "a comma" if header.delimiter == "," else repr(header.delimiter)
                 raise ManifestError(
@@ -157,6 +159,8 @@ def check_columns(where: str, header: Sequence[str], required: Sequence[str], op
             f"start the file with {','.join(required)}"
         )
     for column in header:
+        if not column:  # an index, or what spreadsheets pad rows with
+            continue
         if header.count(column) > 1:
             raise ManifestError(f"{where}: the column {shown(column)} stands twice: rename or remove one")
         if column in required or column in optional or re.sub("_[1-9][0-9]*$", "_1", column) in optional:

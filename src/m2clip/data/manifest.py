@@ -121,7 +121,7 @@ def _of_list(source: Path, classes: ClassTable | None, base: Path) -> Manifest:
     elif isinstance(file, JsonList) and file.video_ids:
         endings = (".mp4", "")
     elif isinstance(file, ListText) and file.form and file.form.header is None:
-        texts = without_frame_counts(base, texts)
+        texts = without_frame_counts(base, texts, lines)
     samples = Samples(
         ListedPlaces(base, texts, labels, folders=folders, endings=endings),
         labels,

@@ -16,6 +16,17 @@ LARGEST = 8 << 30  # bytes of a plain file: ten million rows take about half a G
 LARGEST_UNPACKED = 256 << 20  # bytes that come out of a .gz, where a few kB can unpack to gigabytes
 
 
+# What a file that is no list begins with, what it then is, and the remedy.
+_OTHERS = (
+    (b"\x1f\x8b", "is packed by gzip", "end its name in .gz, or unpack it"),
+    (b"PK\x03\x04", "is a workbook or a zip file", "save it as CSV, or unpack it"),
+    (b"PAR1", "is Parquet", "end its name in .parquet"),
+    (b"version https://git-lfs", "is a pointer of Git LFS", "fetch the file itself with git lfs pull"),
+    (b"<!doctype", "is a web page", "fetch the raw file"),
+    (b"<html", "is a web page", "fetch the raw file"),
+)
+
+
 class Digest(Protocol):
     """What `hashlib.sha256()` returns."""
 
@@ -57,6 +68,10 @@ def _bytes(path: Path, digest: Digest) -> Iterator[bytes]:
                 if total > largest:
                     remedy = "unpack it, or split the list" if packed else "split the list"
                     raise ManifestError(f"{path} holds over {largest >> 20} MiB of text: {remedy}")
+                if total == len(piece):
+                    for start, is_what, remedy in _OTHERS:
+                        if piece[:80].lstrip().lower().startswith(start.lower()):
+                            raise ManifestError(f"{path} {is_what}, not a list: {remedy}")
                 digest.update(piece)
                 yield piece
     except FileNotFoundError:
