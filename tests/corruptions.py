@@ -8,6 +8,7 @@ import json
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,7 @@ def main(folder: str, first: str, last: str) -> None:
     """Read the corruptions `first` to `last` - 1."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     files = sorted(Path(folder).iterdir())
+    counts: Counter[str] = Counter()
     for seed in range(int(first), int(last)):
         what, data = corrupted(files, seed)
         print(json.dumps({"seed": seed, "what": what}), flush=True)
@@ -151,8 +153,10 @@ def main(folder: str, first: str, last: str) -> None:
             found = outcome(data)
         except AssertionError as error:
             found = f"wrong: {str(error).strip().splitlines()[0]}"
+        counts["frames" if "frames" in found else found.partition(":")[0]] += 1
         print(json.dumps({"seed": seed, "outcome": found, "seconds": round(time.monotonic() - start, 2)}), flush=True)
-    print(json.dumps({"most_resident_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024}))
+    most_resident_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(json.dumps({"most_resident_mib": most_resident_mib, "outcomes": counts}))
 
 
 if __name__ == "__main__":

@@ -69,3 +69,4 @@ def test_ten_minutes_in_evaluation(tmp_path: Path) -> None:
     found = json.loads(child.stdout)
     assert found["shape"] == [12, 16, 3, 224, 224]
     assert found["most"] - found["before"] < MOST_MIB, found
+    print(found)

@@ -89,6 +89,7 @@ def test_colours_are_those_that_were_meant(
     plain_pictures(path, codec, pix_fmt, matrix=matrix, value_range=value_range)
     frames = _all_frames(path)
     assert np.abs(frames - np.array(COLOURS)[:, None, None]).max() <= TOLERANCE
+    assert (frames == frames[:, :1, :1]).all()  # nothing is dithered
     _assert_as_ffmpeg(path, frames)
 
 
