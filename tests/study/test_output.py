@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from m2clip.study import Study, load_study
@@ -41,12 +42,11 @@ def records() -> list[Record]:
 
 
 def test_csv_and_parquet_hold_the_same(tmp_path: Path, study: Study, records: list[Record]) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
     named = write_results(study, records, tmp_path / "results")
     assert all(Path(name).is_file() for name in named)
     with (tmp_path / "results/results.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    table = parquet.read_table(tmp_path / "results/results.parquet").to_pylist()
+    table = pq.read_table(tmp_path / "results/results.parquet").to_pylist()
     assert tuple(rows[0]) == COLUMNS
     assert len(rows) == len(table) == 9  # three records with two readings of base and one of novel
     for row, other in zip(rows, table, strict=True):

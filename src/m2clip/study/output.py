@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m2clip.errors import M2CLIPError
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from m2clip.report.files import results_folder, write_csv, write_whole
 from m2clip.report.page import Picture, page
 from m2clip.study.config import Study, StudyConfig
@@ -23,10 +25,7 @@ COLUMNS = (
 
 
 def write_results(study: Study, records: Sequence[Record], out: Path) -> list[str]:
-    """Write results.csv, results.parquet, summary.csv, summary.md, figures and report.html into `out`; returns the paths.
-
-    Raises M2CLIPError where pyarrow is not installed.
-    """
+    """Write results.csv, results.parquet, summary.csv, summary.md, figures and report.html into `out`; returns the paths."""
     results_folder(out)
     write_parquet(result_rows(records), out / "results.parquet")
     names = ["results.parquet", *_tables(study.config, records, out)]
@@ -100,11 +99,6 @@ def summary_rows(config: StudyConfig, records: Sequence[Record]) -> list[list[An
 
 def write_parquet(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """The rows as a Parquet file."""
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise M2CLIPError("a study writes Parquet with pyarrow; install it with: pip install 'm2clip[train]'") from None
     text = {"method", "evaluation", "data", "part", "protocol", "reading", "views"}
     whole = {"seed", "videos", "classes", "frames", "trained_parameters", "epochs"}
     kinds = [(name, pa.string() if name in text else pa.int64() if name in whole else pa.float64()) for name in COLUMNS]
