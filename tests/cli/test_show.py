@@ -77,6 +77,16 @@ def test_the_lines_for_people(m2: Callable[..., Ran], numbered: Path, config: Pa
     assert ran.err == ""
 
 
+def test_the_page_about_sampling_shows_what_is_printed(m2: Callable[..., Ran], tmp_path: Path) -> None:
+    """MotionShapes' videos have 24 frames of 80x80 at 12 a second."""
+    page = (Path(__file__).parents[2] / "docs" / "data" / "sampling.md").read_text()
+    video = write_video(tmp_path / "a.mp4", moving_square(frames=24, side=80))
+    options = page.split("videos/shapes/base/test/10_000.mp4 ")[1].split(" --out")[0].split()
+    lines = m2("data", "show", video, *options).out.splitlines()
+    assert lines[0].split(": ")[1] in page
+    assert "".join(f"    {line}\n" for line in lines[1:]) in page
+
+
 @pytest.mark.case("S2", "S5")
 @pytest.mark.parametrize(
     ("options", "expected"),

@@ -146,6 +146,12 @@ def test_a_clip_of_a_varying_rate_has_equal_gaps_in_time(tmp_path: Path) -> None
         assert np.ptp(np.diff(times[by_number])) > 0.1  # by number they are not
 
 
+def test_times_that_a_container_rounds_give_even_gaps() -> None:
+    """The example of docs/data/sampling.md: 2/30 s is kept as 0.067 s, after the moment 1/15 s."""
+    times = ticked(np.arange(10) / 30, 1000)
+    assert ClipSampling(5, fps=15).test_indices(times, 1, end_seconds=10 / 30).tolist() == [[0, 2, 4, 6, 8]]
+
+
 def test_thirty_and_sixty_frames_a_second_show_the_same(tmp_path: Path) -> None:
     once = encode(tmp_path / "30.mkv", "ffv1", greys(range(0, 240, 4)), rate=30, pix_fmt="bgr0")
     twice = encode(tmp_path / "60.mkv", "ffv1", greys(np.repeat(range(0, 240, 4), 2)), rate=60, pix_fmt="bgr0")
