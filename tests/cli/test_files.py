@@ -41,6 +41,14 @@ def test_data_list_counts_and_names_missing_files(m2: Callable[..., Ran], place:
     assert "gone.mp4" in one_sentence(ran)
 
 
+def test_data_list_says_what_stands_there_twice(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\ngood.mp4,a\ngood.mp4,b\n")
+    ran = m2("data", "list", tmp_path / "list.csv", "--root", place)
+    assert ran.code == 0
+    assert "1 sample of" in one_sentence(ran)
+    assert "list.csv repeats another under a different label" in one_sentence(ran)
+
+
 def test_make_shapes_gives_data_that_can_be_listed(m2: Callable[..., Ran], tmp_path: Path) -> None:
     ran = m2(
         "data", "make-shapes", tmp_path, "--train", 1, "--val", 0, "--test", 0, "--frames", 8, "--size", 32, "--json"

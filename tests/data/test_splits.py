@@ -107,10 +107,10 @@ def test_a_video_that_is_listed_twice(tmp_path: Path) -> None:
     lines = ["v/a.mp4 0", "v/b.mp4 1", "v/../v/a.mp4 0", "link.mp4 2", "v/a.mp4 0", "gone.mp4 1", "gone.mp4 0"]
     manifest = read_manifest(write(tmp_path, "\n".join(lines), "list.txt"), classes=CLASSES)
     differ, same = check_repeats(manifest)
-    assert differ.startswith(f"2 samples of {tmp_path}/list.txt stand there twice with different labels")
+    assert differ.startswith(f"2 samples of {tmp_path}/list.txt repeat another under a different label")
     assert differ.endswith(f"first {tmp_path}/v/b.mp4 ({tmp_path}/list.txt:2, {tmp_path}/list.txt:4)")
     assert same.startswith("2 samples of")
-    assert "count double" in same
+    assert "counts double" in same
     assert f"({tmp_path}/list.txt:1, {tmp_path}/list.txt:3)" in same
 
 

@@ -13,6 +13,7 @@ from m2clip.data.listed_places import ListedPlaces, place_of
 from m2clip.data.manifest import Manifest
 from m2clip.data.places import Place
 from m2clip.data.samples import Samples
+from m2clip.data.shards import ShardPlaces
 from m2clip.errors import ManifestError
 
 _TOGETHER = 1 << 18  # places resolved at a time
@@ -64,16 +65,15 @@ def check_repeats(manifest: Manifest) -> list[str]:
     differ = samples.labels[before] != samples.labels[after]
     warnings = []
     for chosen, sentence in (
-        (differ, "stand there twice with different labels, of which at most one is right"),
-        (~differ, "stand there twice, so that they count double"),
+        (differ, "another under a different label, of which at most one is right"),
+        (~differ, "another, which then counts double"),
     ):
         if chosen.any():
             at = int(np.flatnonzero(chosen)[np.argmin(after[chosen])])
             first, second = samples[int(before[at])], samples[int(after[at])]
-            warnings.append(
-                f"{int(chosen.sum())} samples of {manifest.source} {sentence}: "
-                f"first {first.path} ({first.where}, {second.where})"
-            )
+            count = int(chosen.sum())
+            repeats = f"sample of {manifest.source} repeats" if count == 1 else f"samples of {manifest.source} repeat"
+            warnings.append(f"{count} {repeats} {sentence}: first {first.path} ({first.where}, {second.where})")
     return warnings
 
 
@@ -124,6 +124,9 @@ def _real_places(samples: Samples) -> Iterator[pa.StringArray]:
             yield found
         return
     for start in range(0, len(places), _TOGETHER):
+        if isinstance(places, ShardPlaces):
+            yield places.real_texts(start, min(start + _TOGETHER, len(places)))
+            continue
         some = [_real(places[n], folder_at) for n in range(start, min(start + _TOGETHER, len(places)))]
         yield pa.array(some, pa.string())
 
