@@ -5,16 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from m2clip.checkpoint import convert, create, load
 from m2clip.checkpoint.publisher import Stated, stated_beside, stated_in
+from m2clip.config import BackboneConfig
 from m2clip.config.model import CLIP_MEAN, CLIP_STD
 from m2clip.data.manifest import ClassTable, read_manifest
 from m2clip.errors import CheckpointError
 from m2clip.evaluate import evaluate
+from m2clip.model.clip import CLIP
 from m2clip.model.video_clip import VideoCLIP, VideoFeatures
 from m2clip.recognizer import Recognizer
 from tests.small_inputs import TINY, tiny_model, write_video
@@ -142,4 +145,45 @@ def test_the_clip_of_a_whole_checkpoint_can_be_trained_on_and_what_was_trained_i
     model.info = model.info.model_copy(update={"training": {"epochs": 1}})
     model.save(path, with_backbone=True)
     with pytest.warns(UserWarning, match="the frozen CLIP of .* is used; what was trained on it is left out"):
+        create(TINY, weights=path)
+
+
+@pytest.mark.case("E5")
+@pytest.mark.filterwarnings("ignore:.*which activation")
+def test_heads_of_another_width_are_those_of_the_config(tmp_path: Path) -> None:
+    """Four heads of 80 channels, as in the larger CLIPs of LAION, where 64 would make five."""
+    vision = {"image_size": 32, "layers": 2, "width": 320, "patch_size": 16, "head_width": 80}
+    text = {"context_length": 77, "vocab_size": 300, "width": 64, "heads": 4, "layers": 2}
+    torch.manual_seed(0)
+    theirs = open_clip.CLIP(embed_dim=24, vision_cfg=vision, text_cfg=text, quick_gelu=False).eval()
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    weights = folder / "open_clip_pytorch_model.bin"
+    torch.save(theirs.state_dict(), weights)
+    says(folder, {"model_cfg": {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text}}, "open_clip_config.json")
+    model = convert(weights, tmp_path / "ours.safetensors")
+    assert (model.info.sizes.vision_heads, model.info.sizes.text_heads, model.info.sizes.quick_gelu) == (4, 4, False)
+    images, tokens = torch.randn(2, 3, 32, 32), torch.tensor([[298, 5, 6, 299] + [0] * 73])
+    with torch.inference_mode():
+        torch.testing.assert_close(model.clip.encode_image(images), theirs.encode_image(images), atol=1e-5, rtol=0)
+        torch.testing.assert_close(model.clip.encode_text(tokens), theirs.encode_text(tokens), atol=1e-5, rtol=0)
+    with pytest.raises(CheckpointError, match="has 4 vision_heads by its config file, the backbone custom has 5"):
+        create(model.info.sizes.model_copy(update={"vision_heads": 5}), weights=weights)
+
+
+def test_heads_that_nobody_states_are_guessed_in_openais_sizes_only(tmp_path: Path) -> None:
+    assert says(tmp_path, {"vision_config": {"num_attention_heads": 16}}) == Stated(True, vision_heads=16)
+    sizes = BackboneConfig.model_validate(
+        {**TINY.model_dump(), "vision_width": 1280, "vision_heads": 16, "vision_layers": 1}
+    )
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in CLIP(**sizes.towers()).state_dict().items()}
+    save_file({key: torch.zeros(shape) for key, shape in shapes.items()}, tmp_path / "huge.safetensors")
+    with pytest.raises(CheckpointError, match="does not say how many heads its image tower of 1280 channels has"):
+        convert(tmp_path / "huge.safetensors", tmp_path / "ours.safetensors")
+
+
+def test_a_checkpoint_without_its_clip_is_no_clip(tmp_path: Path) -> None:
+    path = tiny_model(("a", "b")).save(tmp_path / "trained.safetensors", with_backbone=False)
+    with pytest.raises(CheckpointError, match="is a checkpoint of trained tensors without the CLIP"):
         create(TINY, weights=path)

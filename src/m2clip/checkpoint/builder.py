@@ -137,7 +137,12 @@ def load(path: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:
         state = own_clip
     else:
         source = str(weights) if weights is not None else info.weights.source
-        _, found, got = clip_weights(info.backbone, info.sizes, source, chosen=None)
+        try:
+            _, found, got = clip_weights(info.backbone, info.sizes, source, chosen=None)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"{path} needs the CLIP that it was trained on: {error} (or name its place as weights)"
+            ) from None
         if found is None:
             raise CheckpointError(f"{path} does not say which CLIP it was trained on; pass its file as weights")
         if info.weights.sha256 is not None and got.sha256 != info.weights.sha256:

@@ -52,6 +52,10 @@ def clip_weights(
         identity = source
     path = Path(source) if identity is None else clip_from_hub(identity)
     file = read_tensors(path)
+    if file.metadata.get("format") == "m2clip" and not any(key.startswith("clip.") for key in file.tensors):
+        raise CheckpointError(
+            f"{source} is a checkpoint of trained tensors without the CLIP that they sit in; pass the CLIP's own file as weights"
+        )
     state, _ = clip_state(file.tensors, where=source)
     if chosen is not None:
         if file.metadata.get("format") == "m2clip":
@@ -61,6 +65,12 @@ def clip_weights(
                 warnings.warn(f"the frozen CLIP of {source} is used; what was trained on it is left out", stacklevel=3)
         else:
             stated = stated_beside(path, identity=identity)
+        for tower in ("vision_heads", "text_heads"):
+            if getattr(stated, tower) not in (None, getattr(sizes, tower)):
+                raise CheckpointError(
+                    f"{source} has {getattr(stated, tower)} {tower} by its config file, the backbone {name} has "
+                    f"{getattr(sizes, tower)}; pass its sizes as the backbone"
+                )
         # What the caller chose stands above what the publisher says.
         sizes = replace(stated, **dict.fromkeys(chosen)).applied(sizes)
         if "quick_gelu" not in chosen and stated.quick_gelu is None and not file.is_torchscript:

@@ -8,9 +8,13 @@ from torch import Tensor
 from m2clip.checkpoint.builder import create
 from m2clip.checkpoint.files import read_tensors
 from m2clip.checkpoint.layouts import clip_state, infer_sizes
+from m2clip.checkpoint.publisher import stated_beside
 from m2clip.checkpoint.reference import from_reference
 from m2clip.config import BACKBONES, BackboneConfig
+from m2clip.errors import CheckpointError
 from m2clip.model.video_clip import VideoCLIP
+
+_WIDEST_OF_OPENAI = 1024
 
 
 def convert(
@@ -40,7 +44,7 @@ def convert(
             stride_frames=stride_frames,
         )
     else:
-        backbone = _backbone(tensors, where=str(source), quick_gelu=True if quick_gelu is None else quick_gelu)
+        backbone = _backbone(tensors, source=Path(source), quick_gelu=True if quick_gelu is None else quick_gelu)
         model = create(
             backbone,
             weights=source,
@@ -53,9 +57,18 @@ def convert(
     return model
 
 
-def _backbone(tensors: Mapping[str, Tensor], *, where: str, quick_gelu: bool) -> str | BackboneConfig:
+def _backbone(tensors: Mapping[str, Tensor], *, source: Path, quick_gelu: bool) -> str | BackboneConfig:
     """The named backbone of these sizes, or the sizes."""
-    state, _ = clip_state(tensors, where=where)
-    sizes = infer_sizes(state, quick_gelu=quick_gelu, where=where)
+    state, _ = clip_state(tensors, where=str(source))
+    sizes = infer_sizes(state, quick_gelu=quick_gelu, where=str(source))
+    stated = stated_beside(source)
+    # OpenAI's heads have 64 channels, those of larger CLIPs 80, 88 or 104: no tensor shows it, and a wrong guess gives wrong scores.
+    if stated.vision_heads is None and sizes.vision_width > _WIDEST_OF_OPENAI:
+        raise CheckpointError(
+            f"{source} does not say how many heads its image tower of {sizes.vision_width} channels has; convert it where it lies in a "
+            "copy of its hub folder, beside open_clip_config.json or config.json"
+        )
+    heads = {"vision_heads": stated.vision_heads, "text_heads": stated.text_heads}
+    sizes = sizes.model_copy(update={name: count for name, count in heads.items() if count is not None})
     named = (name for name, known in BACKBONES.items() if known.model_copy(update={"quick_gelu": quick_gelu}) == sizes)
     return next(named, sizes)

@@ -1,8 +1,8 @@
-"""What the publisher of a CLIP says beside its weights: activation and pixel statistics, which no tensor shows."""
+"""What the publisher of a CLIP says beside its weights: activation, heads and pixel statistics, which no tensor shows."""
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ class Stated:
     """Mean of the training pixels, RGB in 0..1."""
     std: RGB | None = None
     """Standard deviation of the training pixels, RGB in 0..1."""
+    vision_heads: int | None = None
+    """Attention heads of the image tower; None: its channels by 64, as OpenAI has them."""
+    text_heads: int | None = None
+    """Attention heads of the text tower; None: as above."""
 
     @property
     def complete(self) -> bool:
@@ -37,11 +41,14 @@ class Stated:
             other.quick_gelu if self.quick_gelu is None else self.quick_gelu,
             other.mean if self.mean is None else self.mean,
             other.std if self.std is None else self.std,
+            self.vision_heads or other.vision_heads,
+            self.text_heads or other.text_heads,
         )
 
     def applied(self, sizes: BackboneConfig) -> BackboneConfig:
-        """The sizes with all that is stated."""
-        return sizes.model_copy(update={name: value for name, value in vars(self).items() if value is not None})
+        """The sizes with activation and statistics as they are stated."""
+        known = {"quick_gelu": self.quick_gelu, "mean": self.mean, "std": self.std}
+        return sizes.model_copy(update={name: value for name, value in known.items() if value is not None})
 
 
 def clip_from_hub(identity: str) -> Path:
@@ -80,9 +87,12 @@ def stated_in(config: Path) -> Stated:
     if not isinstance(values, dict):
         return Stated()
     if isinstance(values.get("model_cfg"), dict):
-        pixels = values.get("preprocess_cfg")
-        quick = bool(values["model_cfg"].get("quick_gelu", False))
-        return _with_pixels(quick, pixels if isinstance(pixels, dict) else {}, "mean", "std", where=config)
+        pixels, model = values.get("preprocess_cfg"), values["model_cfg"]
+        quick = bool(model.get("quick_gelu", False))
+        stated = _with_pixels(quick, pixels if isinstance(pixels, dict) else {}, "mean", "std", where=config)
+        width, channels = _number(model, "vision_cfg", "width"), _number(model, "vision_cfg", "head_width")
+        heads = width // channels if width and channels else None
+        return replace(stated, vision_heads=heads, text_heads=_number(model, "text_cfg", "heads"))
     if "image_mean" in values or "image_std" in values:
         # transformers may leave the normalisation out altogether; then pixels stay in 0..1.
         if values.get("do_normalize") is False:
@@ -92,9 +102,18 @@ def stated_in(config: Path) -> Stated:
         vision = values.get("vision_config")
         # transformers leaves out what equals its default, and its default is quick_gelu.
         return Stated(
-            (vision.get("hidden_act", "quick_gelu") if isinstance(vision, dict) else "quick_gelu") == "quick_gelu"
+            (vision.get("hidden_act", "quick_gelu") if isinstance(vision, dict) else "quick_gelu") == "quick_gelu",
+            vision_heads=_number(values, "vision_config", "num_attention_heads"),
+            text_heads=_number(values, "text_config", "num_attention_heads"),
         )
     return Stated()
+
+
+def _number(values: dict[str, Any], section: str, name: str) -> int | None:
+    """A whole number above 0 in a part of the config; None where there is none."""
+    part = values.get(section)
+    value = part.get(name) if isinstance(part, dict) else None
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def _with_pixels(quick: bool | None, values: dict[str, Any], mean: str, std: str, *, where: Path) -> Stated:
