@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m2clip.data import sampling
+from m2clip.data.sampling import ClipSampling
 from m2clip.errors import ConfigError
 
 GOLDEN = json.loads(Path(__file__).with_name("sampling_golden.json").read_text())
@@ -181,3 +182,27 @@ def test_a_crop_that_does_not_fit() -> None:
         sampling.spatial_corners(7, 9, size=8, crops=1)
     with pytest.raises(ConfigError, match="crops must be 1 or more"):
         sampling.spatial_corners(9, 9, size=8, crops=0)
+
+
+def test_one_way_takes_the_place_of_another() -> None:
+    trained = ClipSampling(8, stride_frames=16)
+    assert trained.changed() == trained
+    assert trained.changed(frames=16) == ClipSampling(16, stride_frames=16)
+    assert trained.changed(fps=4) == ClipSampling(8, fps=4)
+    assert trained.changed(stride_frames=0) == ClipSampling(8)
+    assert ClipSampling(8, fps=4).changed(frames=2, clip_seconds=3) == ClipSampling(2, clip_seconds=3)
+    with pytest.raises(ConfigError, match="only one of"):
+        trained.changed(stride_frames=2, fps=4)
+
+
+def test_what_differs_from_training_is_told() -> None:
+    uniform, timed = ClipSampling(8), ClipSampling(16, fps=7.5)
+    assert uniform.departures(uniform) == []
+    assert timed.departures(uniform) == [
+        "16 frames a clip are used, the model was trained with 8",
+        "frames are taken at 7.5 a second, in training they were taken in uniform segments",
+    ]
+    assert ClipSampling(8, clip_seconds=2).departures(ClipSampling(8, stride_frames=4)) == [
+        "frames are taken over 2 seconds, in training they were taken at a stride of 4"
+    ]
+    assert timed.document() == {"frames": 16, "stride_frames": 0, "fps": 7.5, "clip_seconds": None}

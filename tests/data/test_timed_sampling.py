@@ -236,6 +236,24 @@ def test_a_file_without_usable_times_counts_by_its_rate(tmp_path: Path) -> None:
         assert indices.tolist() == expected.tolist()
 
 
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "name",
+    [
+        "odd/20bn_smth-smth-1.webm",
+        "odd/moviepy_big_buck_bunny_432_433.webm",
+        "kinetics_like_samples/flipping_pancake/decord_flipping_a_pancake.mkv",
+        "ucf101_samples/ApplyEyeMakeup/v_ApplyEyeMakeup_g01_c01.avi",  # its times run backwards
+    ],
+)
+def test_half_the_rate_of_a_real_video_takes_every_second_frame(shared: Path, name: str) -> None:
+    with Video(shared / "data" / "videos" / name) as video:
+        info = video.info
+    clip = ClipSampling(8, fps=info.fps / 2)
+    views = clip.test_indices(info.pts_seconds, 3, end_seconds=info.duration_seconds)
+    assert (np.diff(views, axis=1) == 2).all()
+
+
 @pytest.mark.parametrize("times", [[0.0, 0.5, 0.4], [0.0, np.nan], [0.0, np.inf]])
 def test_times_that_are_none(times: list[float]) -> None:
     clip = ClipSampling(2, fps=2)
@@ -266,27 +284,3 @@ def test_what_no_clip_can_be() -> None:
         ClipSampling(2, fps=2).test_indices(np.zeros(2), 0)
     with pytest.raises(ConfigError, match="cannot sample from 0 frames"):
         ClipSampling(2, fps=2).test_indices(np.zeros(0), 1)
-
-
-def test_one_way_takes_the_place_of_another() -> None:
-    trained = ClipSampling(8, stride_frames=16)
-    assert trained.changed() == trained
-    assert trained.changed(frames=16) == ClipSampling(16, stride_frames=16)
-    assert trained.changed(fps=4) == ClipSampling(8, fps=4)
-    assert trained.changed(stride_frames=0) == ClipSampling(8)
-    assert ClipSampling(8, fps=4).changed(frames=2, clip_seconds=3) == ClipSampling(2, clip_seconds=3)
-    with pytest.raises(ConfigError, match="only one of"):
-        trained.changed(stride_frames=2, fps=4)
-
-
-def test_what_differs_from_training_is_told() -> None:
-    uniform, timed = ClipSampling(8), ClipSampling(16, fps=7.5)
-    assert uniform.departures(uniform) == []
-    assert timed.departures(uniform) == [
-        "16 frames a clip are used, the model was trained with 8",
-        "frames are taken at 7.5 a second, in training they were taken in uniform segments",
-    ]
-    assert ClipSampling(8, clip_seconds=2).departures(ClipSampling(8, stride_frames=4)) == [
-        "frames are taken over 2 seconds, in training they were taken at a stride of 4"
-    ]
-    assert timed.document() == {"frames": 16, "stride_frames": 0, "fps": 7.5, "clip_seconds": None}

@@ -145,6 +145,11 @@ def timeline(
     with open_video(video) as opened:
         windows = recognizer.timeline(opened, chosen, window_seconds, step_seconds, top)
         lost = _tell_lost_frames(opened)
+        span = recognizer.sampling.span_seconds(opened.info.fps)
+    if len(windows) > 1 and span > window_seconds:
+        say(
+            f"a clip spans {span:.3g} s, more than a window of {window_seconds:g} s, whose last frame is repeated; give a longer --window"
+        )
     if json:
         found = [{**vars(window), "predictions": [vars(one) for one in window.predictions]} for window in windows]
         reading = recognizer.prepare(chosen).reading

@@ -67,6 +67,10 @@ class ClipSampling:
             return 1 / self.fps
         return None if self.clip_seconds is None else self.clip_seconds / max(self.frames - 1, 1)
 
+    def span_seconds(self, video_fps: float) -> float:
+        """Seconds from the clip's first frame to its last in a video of this rate; 0 for uniform segments, which fit anywhere."""
+        return (self.frames - 1) * (self.stride_frames / video_fps if self.gap_seconds is None else self.gap_seconds)
+
     def document(self) -> dict[str, Any]:
         """The four settings, for a report."""
         return {name: getattr(self, name) for name in SETTINGS}
