@@ -1,13 +1,19 @@
 """Stretches of a video: the frames on the screen in them, where they begin and end, and the windows of a timeline."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m2clip.data.dataset import Item, VideoDataset
+from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.parts import frames_between, part_between, shown_part, window_spans
 from m2clip.data.sampling import ClipSampling
 from m2clip.errors import ConfigError
+from tests.odd_videos import encode, greys
 
 TIMES = np.arange(50) / 25
 
@@ -28,7 +34,9 @@ def test_frames_between_two_times(start: float | None, end: float | None, expect
     assert frames_between(TIMES, start_seconds=start, end_seconds=end) == expected
 
 
-@pytest.mark.parametrize(("start", "end"), [(2.5, None), (-1.0, 1.0), (1.0, 1.0), (1.0, 0.5)])
+@pytest.mark.parametrize(
+    ("start", "end"), [(2.5, None), (-1.0, 1.0), (1.0, 1.0), (1.0, 0.5), (np.nan, None), (0.0, np.nan)]
+)
 def test_parts_that_are_not_in_the_video(start: float, end: float | None) -> None:
     with pytest.raises(ConfigError, match=r"is not in the video, whose last frame is at 1\.96 s"):
         frames_between(TIMES, start_seconds=start, end_seconds=end)
@@ -87,3 +95,28 @@ def test_a_part_gives_frames_of_the_video() -> None:
         drawn = part.train_indices(sampling, np.random.default_rng(0))
         assert 25 <= drawn.min() <= drawn.max() < 50
         assert np.diff(drawn).tolist() == np.diff(expected[0]).tolist()
+
+
+@pytest.mark.parametrize("way", [{}, {"stride_frames": 3}, {"fps": 5.0}, {"clip_seconds": 1.0}], ids=str)
+@pytest.mark.parametrize("train", [False, True])
+def test_each_way_stays_in_the_part_that_a_list_names(tmp_path: Path, way: dict[str, Any], train: bool) -> None:
+    """40 frames at 10 a second, frame i a grey of 6 i: what a data set gives tells which frames it took."""
+    path = encode(tmp_path / "a.mkv", "ffv1", greys(range(0, 240, 6)), rate=10, pix_fmt="bgr0")
+    spans = ((None, None), (1.05, 3.0), (2.0, None), (None, 0.4), (3.95, 9.0))
+    samples = tuple(Sample(path, 0, start, end) for start, end in spans)
+    dataset = VideoDataset(
+        Manifest(samples, ("a",), (), "list.txt", ""),  # type: ignore[arg-type]
+        frames=4, **way, size=16, mean=(0.5,) * 3, std=(0.5,) * 3, train=train, views_temporal=2,
+    )  # fmt: skip
+    allowed = ((0, 40), (10, 30), (20, 40), (0, 4), (39, 40))
+    for epoch in range(3 if train else 1):
+        dataset.set_epoch(epoch)
+        for index, (first, stop) in enumerate(allowed):
+            item = dataset[index]
+            assert isinstance(item, Item)
+            taken = np.rint(item.pixels.float().mean((2, 3, 4)).numpy() / 6).astype(int)
+            assert first <= taken.min() <= taken.max() < stop
+            assert (np.diff(taken, axis=1) >= 0).all()
+            if index == 2:  # two seconds are enough for each way
+                gap = {"stride_frames": 3, "fps": 2, "clip_seconds": None}.get(next(iter(way), ""))
+                assert gap is None or (np.diff(taken, axis=1) == gap).all()
