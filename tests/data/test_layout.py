@@ -76,6 +76,26 @@ def test_a_fragment_that_claims_frames_without_listing_them(tmp_path: Path) -> N
         Video(bytes(data))
 
 
+def test_an_edit_list_that_repeats_everything(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mp4", "libx264", pattern(10), options=x264(bframes=0))
+    for edits, refused in ((2, False), (400_001, True)):
+        data = bytearray(path.read_bytes())
+        start = data.index(b"edts") - 4
+        size = int.from_bytes(data[start : start + 4], "big")
+        entries = struct.pack(">IIHH", 400, 0, 1, 0) * edits  # the length in ms, the start, the rate
+        data[start : start + size] = _box(b"edts", _box(b"elst", struct.pack(">II", 0, edits) + entries))
+        for name in (b"moov", b"trak"):
+            at = data.index(name) - 4
+            grown = int.from_bytes(data[at : at + 4], "big") + 8 + 16 + len(entries) - size
+            data[at : at + 4] = struct.pack(">I", grown)
+        if refused:
+            with pytest.raises(VideoError, match="its edit list of 400,001 entries repeats 10 frames"):
+                Video(bytes(data))
+        else:
+            with Video(bytes(data)) as video:
+                assert video.info.frame_count == 20  # shown twice
+
+
 def test_a_compressed_index_is_looked_into(tmp_path: Path) -> None:
     path = encode(tmp_path / "a.mov", "libx264", pattern(10), options=x264(bframes=0))
     for count, refused in ((10, False), (50_000_000, True)):

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from m2clip.errors import VideoError
 
 _MOST_UNLISTED = 1_000_000  # frames, nine hours at 30 a second; for these FFmpeg takes 70 MB
+_MOST_EDITED = 4_000_000  # frames times entries of the edit list, each of which can show all of them again
 _MOST_BOXES = 1_000_000
 _MOST_INDEX_BYTES = 64 * 2**20  # of an index that is stored compressed
 _DEEPEST = 12
@@ -79,7 +80,7 @@ class _Index:
     def __init__(self, name: str) -> None:
         self._name = name
         self._boxes = self._samples = 0
-        self._handler, self._steps, self._sizes = b"", b"", b""
+        self._begin_track()
 
     def read(self, file: BinaryIO, size: int) -> bool:
         """Whether the last box ends behind the file."""
@@ -127,6 +128,8 @@ class _Index:
                 self._steps = file.read(16)[4:]
             elif kind == "stsz":
                 self._sizes = file.read(12)[4:]
+            elif kind == "elst":
+                self._edits = file.read(8)[4:]
             elif kind == "trun":
                 run = file.read(8)
                 if not int.from_bytes(run[:4], "big") & 0xF00:  # no row a sample: of duration, size, flags or offset
@@ -142,13 +145,21 @@ class _Index:
             return  # FFmpeg cannot read it, either
         self._read_parent(BytesIO(index), 0, len(index), depth + 1)
 
+    def _begin_track(self) -> None:
+        self._handler, self._steps, self._sizes, self._edits = b"", b"", b"", b""
+
     def _end_track(self) -> None:
         one_size, count = int.from_bytes(self._sizes[:4], "big"), int.from_bytes(self._sizes[4:], "big")
         # Plain sound is a sample a tick, all of one size; FFmpeg takes it in large pieces.
         is_plain_sound = self._handler == b"soun" and self._steps[:4] == self._steps[8:] == b"\0\0\0\1"
         if one_size and not is_plain_sound:
             self._add(count)
-        self._handler, self._steps, self._sizes = b"", b"", b""
+        edits = int.from_bytes(self._edits, "big")
+        if edits > 1 and edits * count > _MOST_EDITED and not is_plain_sound:
+            raise VideoError(
+                f"cannot read {self._name}: its edit list of {edits:,} entries repeats {count:,} frames; export it again"
+            )
+        self._begin_track()
 
     def _add(self, samples: int) -> None:
         self._samples += samples
