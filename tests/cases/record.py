@@ -67,7 +67,8 @@ class CaseRecord:
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
-        if self.wanted and ended and not hasattr(session.config, "workerinput"):
+        told = not session.config.option.collectonly and not hasattr(session.config, "workerinput")
+        if self.wanted and ended and told:
             write(document(self.outcomes))
 
 
