@@ -15,9 +15,10 @@ from m2clip.data import shard_cache
 from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
 from m2clip.data.frame_cache import FrameCache
 from m2clip.data.loading import make_loader
-from m2clip.data.manifest import Manifest, read_manifest
+from m2clip.data.manifest import ClassTable, Manifest, read_manifest
 from m2clip.data.shard_lists import read_shards
 from m2clip.data.shard_writing import write_shards
+from m2clip.data.splits import check_repeats, check_splits
 from m2clip.data.video import Video
 from m2clip.errors import ManifestError, VideoError
 from tests.data.small_shards import dataset_of, small_videos
@@ -87,6 +88,22 @@ def test_shards_that_were_written_anew_beside_an_old_index(folder: Path, tmp_pat
     assert [("is not the file that its index was made of" in reason) for reason in reasons] == [True] * 3 + [False] * 4
     assert ["No such file" in reason for reason in reasons] == [False] * 3 + [True] * 3 + [False]
     assert "its shard was cut" in reasons[6]
+
+
+def test_the_same_shards_in_training_and_validation_are_noticed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    train, val = (
+        read_manifest(folder),
+        read_manifest(tmp_path / "link" / "shard-000001.tar", classes=ClassTable(("one", "two"))),
+    )
+    (sentence,) = check_splits(train, val)
+    assert sentence.startswith(
+        f"3 of 3 samples of {tmp_path}/link/shard-000001.tar are also in {folder}/shards.parquet"
+    )
+    assert check_splits(train, read_manifest(folder / "shards.parquet")) != []
+    twice = Manifest((train.samples[0], train.samples[1], train.samples[0]), ("one", "two"), (), "twice", "0" * 64)  # type: ignore[arg-type]
+    assert check_repeats(train) == []
+    assert len(check_repeats(twice)) == 1
 
 
 def test_a_member_can_be_named_as_reports_name_it(files: Manifest, folder: Path) -> None:

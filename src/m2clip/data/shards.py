@@ -67,6 +67,17 @@ class ShardPlaces(Sequence[Place]):
         name = self._names[int(index)].as_py()
         return ShardMember(shard.path, name, int(self.offsets[index]), int(self.sizes[index]), shard.sha256)
 
+    def real_texts(self, start: int, stop: int) -> "pa.StringArray":
+        """What tells the videos `start` to `stop` - 1 from all others: links to shards are followed."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        paths = [shard.path if is_web_address(shard.path) else os.path.realpath(shard.path) for shard in self.shards]
+        names = self._names.slice(start, stop - start).combine_chunks()
+        return pc.binary_join_element_wise(
+            pa.array(paths, pa.string()).take(pa.array(self.numbers[start:stop])), names, "/"
+        )
+
     def absent(self) -> np.ndarray:
         """bool [N]: whether its shard is not there; behind a web address that is only known when it is fetched."""
         gone = [not is_web_address(shard.path) and not os.path.exists(shard.path) for shard in self.shards]
