@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -226,7 +227,11 @@ def test_only_averages_compete_for_the_best_once_there_is_one(
     tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     top1 = iter([0.9, 0.8, 0.5, 0.4])
-    monkeypatch.setattr(loop, "_validate", lambda *_, **__: {"similarity": next(top1)})
+
+    def measured(*_: object, **__: object) -> SimpleNamespace:
+        return SimpleNamespace(metrics={"similarity": SimpleNamespace(top1=next(top1))}, bad=(), damaged=())
+
+    monkeypatch.setattr(loop, "validate", measured)
     out = run(tmp_path / "run", videos, **SWA)
     assert TrainingState.read(out / "last.state.pt").best == {"epoch": 3, "top1": 0.5}
     assert load(out / "best.safetensors").info.training["average"]["averaged"] == 1

@@ -34,3 +34,13 @@ def test_the_cache_changes_no_weight(tmp_path: Path) -> None:
     resumed = load_file(tmp_path / "cached/last.safetensors")
     assert plain.keys() == resumed.keys()
     assert all(torch.equal(plain[name], resumed[name]) for name in plain)
+
+
+def test_validation_takes_its_frames_from_the_cache(tmp_path: Path) -> None:
+    videos = class_folders(tmp_path / "videos", ("growing", "bouncing"), each=2)
+    others = class_folders(tmp_path / "others", ("growing", "bouncing"), each=3)
+    plain = run(tmp_path / "plain", videos, val=str(others))
+    cached = run(tmp_path / "cached", videos, val=str(others), cache=str(tmp_path / "cache"))
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 4 + 6
+    assert plain.keys() == cached.keys()
+    assert all(torch.equal(plain[name], cached[name]) for name in plain)

@@ -4,28 +4,24 @@ Every video of a manifest is scored once or named as bad, and what was done stan
 (SPEC.md, "Evaluation").
 """
 
-import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from m2clip import __version__
 from m2clip.config import Precision
 from m2clip.data.dataset import MOST_LOST, BadFile, DamagedFile, VideoDataset
 from m2clip.data.descriptions import TextSource
 from m2clip.data.frame_cache import FrameCache
-from m2clip.data.manifest import Manifest, Sample, Samples
-from m2clip.data.places import is_absent
+from m2clip.data.manifest import Manifest, Samples
 from m2clip.data.readers import FILE_SECONDS
 from m2clip.data.sampling import SETTINGS, ClipSampling
 from m2clip.evaluate.classes import evaluated_classes
+from m2clip.evaluate.documents import data_document, model_document, versions, video_document
 from m2clip.evaluate.masked_words import MaskedWordTest
 from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
 from m2clip.kept_texts import kept_class_embeddings
@@ -36,7 +32,6 @@ from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
 from m2clip.report.bad_files import write_file_tables
-from m2clip.scoring import Reading
 
 FORMAT_VERSION = 1
 
@@ -227,7 +222,7 @@ def evaluate(
         document["masked_words"] = words.document(labels=manifest.samples.labels.tolist(), scored=scored)
     if per_view:
         document["videos"] = [
-            _video_document(sample, manifest.class_names, {name: table[n] for name, table in run.tables.items()})
+            video_document(sample, manifest.class_names, {name: table[n] for name, table in run.tables.items()})
             for n, sample in zip(scored, samples, strict=True)
         ]
     return Evaluation(
@@ -283,51 +278,3 @@ def _word_test(model: VideoCLIP, manifest: Manifest) -> MaskedWordTest | None:
         return None
     columns = [info.class_names.index(name) for name in manifest.class_names]
     return MaskedWordTest(model, columns=columns, videos=len(manifest.samples))
-
-
-def data_document(manifest: Manifest, bad: Sequence[BadFile], damaged: Sequence[DamagedFile]) -> dict[str, Any]:
-    """Where the videos came from and how many of them were scored, for a report."""
-    missing = sum(is_absent(file.path) for file in bad)
-    return {
-        "source": str(manifest.source),
-        "sha256": manifest.sha256,
-        "listed": len(manifest.samples),
-        "found": len(manifest.samples) - missing,
-        "missing": missing,
-        "bad": len(bad) - missing,
-        "damaged": len(damaged),
-        "scored": len(manifest.samples) - len(bad),
-    }
-
-
-def model_document(model: VideoCLIP, checkpoint: str | None) -> dict[str, Any]:
-    """Which model was read, for a report."""
-    info = model.info
-    return {
-        "checkpoint": checkpoint,
-        "trained": info.trained,
-        "backbone": info.backbone,
-        "method": info.method,
-        "weights": info.weights.model_dump(),
-        "loaded_tensors": model.loaded_tensors,
-        "average": info.training.get("average"),
-        "adapters": info.layout.model_dump(),
-    }
-
-
-def _video_document(sample: Sample, class_names: Sequence[str], tables: dict[Reading, Tensor]) -> dict[str, Any]:
-    segment = {"start_seconds": sample.start_seconds, "end_seconds": sample.end_seconds}
-    return {
-        "path": str(sample.path),
-        **{key: value for key, value in segment.items() if value is not None},
-        "label": class_names[sample.label],
-        "scores": {
-            reading: {"mean": table.mean(0).tolist(), "views": table.tolist()} for reading, table in tables.items()
-        },
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of what the numbers depend on."""
-    others = {name: version(name) for name in ("torch", "torchvision", "numpy", "av")}
-    return {"m2clip": __version__, "python": platform.python_version(), **others}

@@ -15,17 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from m2clip.checkpoint import load
 from m2clip.config import RunConfig
 from m2clip.data.dataset import BadFile, Batch, DamagedFile, VideoDataset
 from m2clip.data.frame_cache import FrameCache
 from m2clip.data.loading import make_loader
-from m2clip.data.manifest import Manifest
 from m2clip.errors import ConfigError, VideoError
-from m2clip.evaluate import Evaluation, evaluate
 from m2clip.evaluate.scoring_pass import everywhere
-from m2clip.model.precision import for_inference
-from m2clip.model.video_clip import VideoCLIP
 from m2clip.report.bad_files import FileReport
 from m2clip.report.files import results_folder
 from m2clip.train.averaging import WeightAverage
@@ -45,9 +40,10 @@ from m2clip.train.preparation import (
 )
 from m2clip.train.readback import global_counts, read_step
 from m2clip.train.state import TrainingState
+from m2clip.train.validation import measure_checkpoint, validate
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    pass
 
 LAST, BEST, STATE = "last.safetensors", "best.safetensors", "last.state.pt"
 TEST = "test"
@@ -216,7 +212,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
             model.info = model.info.model_copy(update={"training": record})
             with average.in_place():
                 if validation is not None:
-                    measured = _validate(
+                    measured = validate(
                         fabric, model, validation, config=config, cache=cache, known_bad=bad_in_validation
                     )
                     bad_in_validation = measured.bad
@@ -258,7 +254,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
                 display.say(f"epoch {epoch + 1}/{options.epochs}: loss {loss:.3f}{shown}")
         fabric.barrier()  # the files are there for everybody
         if test is not None and last_epoch == options.epochs:
-            result = _test(fabric, out / BEST, test, config=config)
+            result = measure_checkpoint(fabric, out / BEST, test, config=config)
             files.note(result.bad, result.damaged)
             if main and log:
                 result.write(out / TEST)
@@ -285,44 +281,3 @@ def _groups(batches: Iterable[Batch], size: int) -> Iterator[list[Batch]]:
     """The batches, `size` at a time: the parts of one step."""
     iterator = iter(batches)
     return iter(lambda: list(islice(iterator, size)), [])
-
-
-def _validate(
-    fabric: "Fabric",
-    model: VideoCLIP,
-    videos: Manifest,
-    *,
-    config: RunConfig,
-    cache: FrameCache | None,
-    known_bad: Sequence[BadFile],
-) -> Evaluation:
-    """The model as it is, with one view a video."""
-    with fabric.autocast():
-        return evaluate(
-            model,
-            videos,
-            batch_size=config.eval.batch_size,
-            workers=config.data.workers,
-            masked_words=False,
-            on_bad_file=config.data.on_bad_file,
-            most_lost=config.data.most_lost,
-            file_seconds=config.data.file_seconds,
-            known_bad=known_bad,
-            cache=cache,
-        )
-
-
-def _test(fabric: "Fabric", checkpoint: Path, videos: Manifest, *, config: RunConfig) -> Evaluation:
-    """What `m2clip evaluate` would say of a checkpoint."""
-    return evaluate(
-        for_inference(load(checkpoint).to(fabric.device), config.eval.precision, in_place=True),
-        videos,
-        views_temporal=config.eval.views_temporal,
-        views_spatial=config.eval.views_spatial,
-        batch_size=config.eval.batch_size,
-        workers=config.data.workers,
-        on_bad_file=config.data.on_bad_file,
-        most_lost=config.data.most_lost,
-        file_seconds=config.data.file_seconds,
-        checkpoint=str(checkpoint),
-    )
