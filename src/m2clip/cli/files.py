@@ -105,7 +105,9 @@ def make_shapes(
 
 
 def list_data(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="Folder with one folder a class, CSV, or list file.")],
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder with one folder a class, CSV, list file, or shards.")
+    ],
     classes: Classes = None,
     root: Root = None,
     json: Json = False,

@@ -86,7 +86,7 @@ def evaluate(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", help="Folder with one folder a class, CSV path,label, or list file; a protocol's folder."
+            "--data", help="Folder with one folder a class, CSV path,label, list file, or shards; a protocol's folder."
         ),
     ] = None,
     classes: Classes = None,

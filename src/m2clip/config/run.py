@@ -22,7 +22,7 @@ class DataConfig(Settings):
     """The videos of a run and how clips are taken from them. Paths are relative to the working directory."""
 
     train: str | None = None
-    """Training videos: a folder with one folder a class, a CSV, or a list file."""
+    """Training videos: a folder with one folder a class, a CSV, a list file, or shards in a folder or at a web address."""
     val: str | None = None
     """Videos that choose the best checkpoint, one view each; none: the last is the best."""
     test: str | None = None

@@ -5,6 +5,7 @@ import re
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from io import BufferedReader
 from typing import TYPE_CHECKING, overload
 
@@ -72,11 +73,12 @@ class ShardPlaces(Sequence[Place]):
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        paths = [shard.path if is_web_address(shard.path) else os.path.realpath(shard.path) for shard in self.shards]
-        names = self._names.slice(start, stop - start).combine_chunks()
-        return pc.binary_join_element_wise(
-            pa.array(paths, pa.string()).take(pa.array(self.numbers[start:stop])), names, "/"
-        )
+        paths = pa.array(self._real_paths, pa.string()).take(pa.array(self.numbers[start:stop]))
+        return pc.binary_join_element_wise(paths, self._names.slice(start, stop - start).combine_chunks(), "/")
+
+    @cached_property
+    def _real_paths(self) -> list[str]:
+        return [shard.path if is_web_address(shard.path) else os.path.realpath(shard.path) for shard in self.shards]
 
     def absent(self) -> np.ndarray:
         """bool [N]: whether its shard is not there; behind a web address that is only known when it is fetched."""
