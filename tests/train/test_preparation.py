@@ -9,10 +9,10 @@ import pytest
 from m2clip import load
 from m2clip.config import RunConfig
 from m2clip.data.manifest import read_manifest
-from m2clip.errors import ConfigError
+from m2clip.errors import ConfigError, ManifestError
 from m2clip.evaluate import evaluate
 from m2clip.train import train
-from m2clip.train.preparation import build_model, hashes, read_data
+from m2clip.train.preparation import build_model, doubts, hashes, read_data
 from tests.small_inputs import TINY, class_folders
 
 NAMES = ("bouncing", "moving")
@@ -93,3 +93,27 @@ def test_a_run_with_descriptions_leaves_them_in_its_checkpoint(videos: Path, tmp
         ["A video of moving", "it goes", "it runs"],
     ]
     assert [row["word"] for row in result.document["masked_words"]["verbs"]["by_word"]] == ["bouncing", "moving"]
+
+
+@pytest.mark.case("L4")
+def test_a_label_out_of_range_ends_the_run_before_a_model_is_built(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "names.txt").write_text("".join(f"action number {n}\n" for n in range(51)))
+    (tmp_path / "train.txt").write_text("a.mp4 0\nb.mp4 51\n")
+    monkeypatch.setattr("m2clip.train.preparation.create", lambda **given: pytest.fail("a model was built"))
+    config = settings(
+        videos, **{"data.train": str(tmp_path / "train.txt"), "data.classes": str(tmp_path / "names.txt")}
+    )
+    with pytest.raises(ManifestError, match=r"train\.txt:2: label 51 is out of range 0\.\.50 \(51 classes\)"):
+        train(config.model_copy(update={"out": str(tmp_path / "run")}))
+
+
+def test_a_run_says_what_its_lists_have_twice(videos: Path, tmp_path: Path) -> None:
+    name = next((videos / "moving").iterdir()).name
+    (tmp_path / "train.csv").write_text(f"path,label\nmoving/{name},moving\nmoving/{name},bouncing\n")
+    config = settings(videos, **{"data.train": str(tmp_path / "train.csv"), "data.root": str(videos)})
+    training, validation, _ = read_data(config)
+    told = doubts(config, training, validation)
+    assert any("train.csv repeats another under a different label" in sentence for sentence in told)
+    assert any("are also in" in sentence for sentence in told)
