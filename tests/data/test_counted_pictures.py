@@ -7,7 +7,7 @@ import pytest
 
 from m2clip.data.keyed_pictures import KeyedPictures
 from m2clip.data.video import Video
-from tests.odd_videos import break_packet, encode, packets_of, pattern, sequential, x264
+from tests.odd_videos import VP8, break_packet, encode, packets_of, pattern, remux, sequential, x264
 
 BY_20 = {
     "mp4": ("libx264", x264(keyint=20, bframes=0, scenecut=0), {"movflags": "faststart"}),
@@ -116,3 +116,26 @@ def test_a_hole_in_a_transport_stream_is_counted_by_its_times(tmp_path: Path) ->
         assert times == [*range(39), *range(60, 100)]
         assert info.lost_frames == 21
         np.testing.assert_array_equal(video.frames(range(len(times))), np.stack([whole[time] for time in times]))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [
+        ("avi", "mpeg4"),
+        ("flv", "flv"),
+        ("mkv", "libx264"),
+        ("webm", "libvpx"),
+        ("webm", "libvpx-vp9"),
+        ("mkv", "mpeg2video"),
+    ],
+)
+def test_a_file_whose_beginning_is_missing(tmp_path: Path, suffix: str, codec: str) -> None:
+    """What is before the first key frame is built on pictures that are not there."""
+    options = {"g": "20", "bf": "0"} if codec in ("mpeg4", "flv", "mpeg2video") else {**VP8, "g": "20"}
+    options = x264(keyint=20, bframes=0, scenecut=0) if codec == "libx264" else options
+    path = encode(tmp_path / f"whole.{suffix}", codec, pattern(60), options=options)
+    whole = sequential(path)
+    cut = remux(path, tmp_path / f"cut.{suffix}", packets_of(path)[5:], keys=(15, 35))
+    with Video(cut) as video:
+        assert (video.info.frame_count, video.info.lost_frames) == (40, 15)
+        np.testing.assert_array_equal(video.frames(range(40)), np.stack(whole[20:]))

@@ -8,6 +8,8 @@ from m2clip.data.opening import VideoFile
 from m2clip.data.packet_look import PacketLook
 from m2clip.data.packets import BROKEN_DATA, UnexpectedFrameError, packets_past_breaks
 
+# Decoders that give nothing before they are given what the first picture is built on. Others make something up.
+_WAITING_DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg1video", "mpeg2video")
 _MOST_PASSES = 5  # over a file, until no picture is built on a broken one; two are nearly always enough
 
 
@@ -23,15 +25,22 @@ class CountedPictures:
         self.damaged = False
         """Whether broken data was met."""
         self._broken_times: set[int] = set()  # of pictures that the decoder made something up for
-        self.pts: tuple[int | None, ...] = ()
+        self._waits = file.stream.codec_context.codec.canonical_name not in _WAITING_DECODERS
+        self.pts: tuple[int | None, ...] = self._times()
         """The time of each picture in the stream's time base, as the file has it."""
+        if not self.pts and self._waits:  # no packet is marked as a key frame
+            self._waits = False
+            self.pts = self._times()
+        self._restart()
+
+    def _times(self) -> tuple[int | None, ...]:
         for _ in range(_MOST_PASSES):
             known = len(self._broken_times)
-            file.reopen()
-            self.pts = tuple(picture.pts for picture in self._from_start())
+            self._file.reopen()
+            times = tuple(picture.pts for picture in self._from_start())
             if len(self._broken_times) == known:
                 break
-        self._restart()
+        return times
 
     def _restart(self) -> None:
         self._file.reopen()
@@ -58,7 +67,12 @@ class CountedPictures:
         whole, after_mark = True, False
         resumed, resumed_pts = False, None  # whether decoding went on after a break, and the time of that key frame
         is_fresh = True  # no whole picture has come since the start or the break
+        waits = self._waits
         for packet in packets_past_breaks(self._file.container, self._file.stream):
+            waits = waits and not (packet is not None and packet.is_keyframe)
+            if waits:
+                self.damaged = True
+                continue
             pictures: list[VideoFrame] = []
             try:
                 if packet is None or packet.is_corrupt or packet.pts in self._broken_times:

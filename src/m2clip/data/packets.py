@@ -50,7 +50,7 @@ class PacketTable:
     doubt: str = ""
     """Why the above may not match what decoding gives; empty where it should."""
     damaged: bool = False
-    """Whether broken data was met."""
+    """Whether broken data was met, or the beginning is missing."""
     end_ordinal: int = NEVER
     """The first packet of a broken end, as a download leaves it that broke off: no frame of the table needs it or what follows."""
 
@@ -142,7 +142,7 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
         packet_count=count,
         last_duration=int(rows[-1, 2]) if shown else 0,
         doubt=doubt or look.doubt or _timing_doubt(rows[:, 0], key_rows),
-        damaged=end_ordinal != NEVER,
+        damaged=end_ordinal != NEVER or (bool(shown) and not (keys and keys[0][0] == 0)),
         end_ordinal=end_ordinal,
     )
 
