@@ -124,6 +124,7 @@ def test_labels_without_a_video_are_counted(tmp_path: Path, caplog: pytest.LogCa
         ([*labelled("a/1.mp4", cls=b"0"), video("a/2.mp4")], r"a/2\.mp4 has no label"),
         ([video("a/1.mp4"), video("./2.mp4")], r"a/1\.mp4 has no label"),
         (labelled("1.mp4", cls=b" \n"), r"1\.cls is empty"),
+        (labelled("1.mp4", txt=b"a caption\nof two lines"), r"1\.txt has several lines: write the label into it"),
         (labelled("1.mp4", json=b"{"), r"1\.json is no JSON"),
         (labelled("1.mp4", json=b"[" * 100_000), r"1\.json is no JSON"),
         (labelled("1.mp4", json=b'{"caption": "x"}'), r"1\.mp4 has no label"),

@@ -35,6 +35,12 @@ def test_the_ways_to_name_a_set(tmp_path: Path, source: str) -> None:
     assert found.sha256 == read_shards(tmp_path).sha256 != read_shards(tmp_path / "s-001.tar").sha256
 
 
+def test_a_file_may_have_a_name_like_a_pattern(tmp_path: Path) -> None:
+    two_shards(tmp_path)
+    os.rename(tmp_path / "s-000.tar", tmp_path / "{a,b}*[0].tar")
+    assert read_shards(tmp_path / "{a,b}*[0].tar").samples.labels.tolist() == [0, 0]
+
+
 def test_what_names_shards(tmp_path: Path) -> None:
     for name in (
         "a.tar",

@@ -122,8 +122,9 @@ def _samples(video: TarMember, parts: dict[str, TarMember], file: BufferedReader
         except UnicodeDecodeError:
             raise ManifestError(f"{where} is not UTF-8 text: save it as UTF-8") from None
         if kind != "json":
-            if not text:
-                raise ManifestError(f"{where} is empty: write the label into it")
+            if len(text.splitlines()) != 1:
+                what = "has several lines" if text else "is empty"
+                raise ManifestError(f"{where} {what}: write the label into it, and nothing else")
             return [ListedMember(video.name, video.offset, video.size, text)]
         found = _json_labels(text, where)
         if found:

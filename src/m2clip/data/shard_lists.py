@@ -81,6 +81,8 @@ def _paths(pattern: str) -> list[str]:
         raise ManifestError(
             f"{_shown(pattern)} is compressed, so no video in it can be read by itself: unpack it to a .tar"
         )
+    if os.path.isfile(pattern):  # whatever its name looks like
+        return [pattern]
     try:
         paths = expand_braces(pattern)
     except ConfigError as error:
