@@ -49,7 +49,7 @@ for chosen in ([0, 1, 2, 3, 4, 5], [1, 3, 4, 0, 2], [2], [], [5, 0]):  # even, u
     counts = global_counts(fabric, [batch])
     fabric.backward(losses.total)
     read = read_step(
-        fabric, [losses.terms()], norm=losses.total, counts=counts, batches=[batch], largest=6, paths=[], step=1
+        fabric, [losses.terms()], norm=losses.total, counts=counts, batches=[batch], largest=6, places=[], step=1
     )
     assert read.videos == len(chosen)
     means = read.terms
