@@ -107,7 +107,7 @@ def _samples(video: TarMember, parts: dict[str, TarMember], file: BufferedReader
     """One sample, or as many as the JSON file lists parts of the video. The label is "" where no file says it."""
     if not video.plain:
         raise ManifestError(
-            f"{shard}: {video.name!r} is a link or has holes: pack the files themselves, such as by tar -h"
+            f"{shard}: {video.name!r} is a link or has holes: pack the files themselves, by tar --dereference --hard-dereference"
         )
     for kind in _LABELS:
         member = parts.get(kind)
