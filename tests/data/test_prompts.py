@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from m2clip.data.prompts import NOT_A_TARGET, MaskedTexts, Masker, class_texts, mlm_words, verbs
+from m2clip.data.prompts import NOT_A_TARGET, MaskedTexts, Masker, class_texts, mlm_words, name_doubt, verbs
 from m2clip.data.tokenizer import TruncatedText, get_tokenizer
 from m2clip.errors import ConfigError
 
@@ -41,6 +41,13 @@ def test_the_name_in_the_template_comes_first_then_further_texts_as_they_are():
     texts = class_texts(["jump", "run"], template=TEMPLATE, further=[["someone in {} air"], []])
     assert texts == (("A video of jump", "someone in {} air"), ("A video of run",))
     assert class_texts([], template=TEMPLATE) == ()
+
+
+@pytest.mark.case("E6")
+def test_names_made_for_folders_are_doubted():
+    assert name_doubt(["walking", "Tai chi", "X", "ice-skating", "Yoga", "NBA dunk", "3D printing"]) is None
+    told = name_doubt(["walking", "apply_eye_makeup", "ApplyLipstick", "TaiChi", "UCF"])
+    assert told.startswith("3 of 5 class names look like names of folders (first: 'apply_eye_makeup')")
 
 
 @pytest.mark.parametrize(

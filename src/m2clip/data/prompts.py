@@ -54,6 +54,17 @@ def class_texts(
     )
 
 
+def name_doubt(names: Sequence[str]) -> str | None:
+    """A sentence about names that are made for folders (apply_eye_makeup, ApplyEyeMakeup), where CLIP knows words; None without any."""
+    odd = [name for name in names if "_" in name or regex.fullmatch(r"\p{Lu}\p{Ll}+(\p{Lu}\p{Ll}*)+", name)]
+    if not odd:
+        return None
+    return (
+        f"{len(odd)} of {len(names)} class names look like names of folders (first: {odd[0]!r}), and CLIP reads them as they are; "
+        "its scores are better with words: give a class table with the columns id, name and dir"
+    )
+
+
 def check_template(template: str) -> None:
     """Raise ConfigError unless the template holds exactly one {} and no other brace."""
     _template_ends(template)

@@ -18,6 +18,7 @@ from m2clip.data.dataset import MOST_LOST, BadFile, DamagedFile, VideoDataset
 from m2clip.data.descriptions import TextSource
 from m2clip.data.frame_cache import FrameCache
 from m2clip.data.manifest import Manifest, Samples
+from m2clip.data.prompts import name_doubt
 from m2clip.data.readers import FILE_SECONDS
 from m2clip.data.sampling import SETTINGS, ClipSampling
 from m2clip.evaluate.classes import evaluated_classes
@@ -149,6 +150,8 @@ def evaluate(
     model = for_inference(model, precision)
     info = model.info
     classes = evaluated_classes(info, manifest, protocol, visual_head=model.visual_head is not None, texts=texts)
+    if protocol == "zero-shot" and texts is None and (doubt := name_doubt(manifest.class_names)):
+        tell(doubt)
     dataset = evaluation_dataset(
         info,
         manifest,

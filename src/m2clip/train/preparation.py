@@ -18,6 +18,7 @@ from m2clip.checkpoint import create
 from m2clip.config import METHOD_TERMS, Precision, RunConfig
 from m2clip.data.descriptions import read_text_source
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
+from m2clip.data.prompts import name_doubt
 from m2clip.data.shard_lists import names_shards
 from m2clip.data.shards import fetched_shards
 from m2clip.data.splits import check_repeats, check_splits
@@ -174,6 +175,9 @@ def doubts(config: RunConfig, training: Manifest, *others: Manifest | None) -> l
             f"training clips are mirrored at random, but {len(names)} class names have a direction (first: {names[0]!r}); "
             "set data.flip=false"
         )
+    reads_names = any(config.loss_weights[term] > 0 for term in ("contrastive", "cross_modal", "mlm"))
+    if reads_names and (doubt := name_doubt(training.class_names)):
+        found.append(doubt)
     return found
 
 
