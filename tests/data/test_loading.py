@@ -11,6 +11,7 @@ from m2clip.data.dataset import Batch, DamagedFile, VideoDataset
 from m2clip.data.loading import collate, make_loader
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.order import epoch_batches
+from m2clip.data.video import Video
 from tests.small_inputs import moving_square, write_sound, write_video
 
 SETTINGS = {"frames": 4, "size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "seed": 3}
@@ -117,6 +118,23 @@ def test_damage_is_told_and_too_much_of_it_is_bad(tmp_path: Path, workers: int) 
     assert bad.reason == (
         f"{paths[2]} has lost 17 of its 20 frames to damage, a share of 0.85, and most_lost allows 0.5"
     )
+
+
+def test_a_video_that_needs_more_memory_than_there_is_is_bad(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = Video.frames
+
+    def large(video: Video, *arguments: object, **options: object) -> np.ndarray:
+        if video.name == str(manifest.samples[3].path):
+            return np.empty(2**62, np.uint8)  # the same MemoryError as a real one
+        return frames(video, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Video, "frames", large)
+    batches = epoch_of(VideoDataset(manifest, train=True, **SETTINGS))  # type: ignore[arg-type]
+    assert [i for batch in batches for i in batch.indices.tolist()] == [0, 1, 2, 4]
+    (bad,) = [file for batch in batches for file in batch.bad]
+    assert bad.reason == f"{manifest.samples[3].path} cannot be read: its frames need more memory than there is"
 
 
 def test_a_batch_may_be_all_bad(damaged: Manifest) -> None:

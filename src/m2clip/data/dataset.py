@@ -177,6 +177,9 @@ class VideoDataset(Dataset[Item | BadFile]):
                 lost = self._lost_share(video)  # some damage shows only in the pictures
         except VideoError as error:
             return BadFile(sample.path, sample.where, str(error), index)
+        except MemoryError:
+            reason = f"{sample.path} cannot be read: its frames need more memory than there is"
+            return BadFile(sample.path, sample.where, reason, index)
         damage = DamagedFile(sample.path, sample.where, lost, index) if lost else None
         return Item(pixels, sample.label, index, self.statistics, damage)
 
