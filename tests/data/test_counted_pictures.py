@@ -139,3 +139,16 @@ def test_a_file_whose_beginning_is_missing(tmp_path: Path, suffix: str, codec: s
     with Video(cut) as video:
         assert (video.info.frame_count, video.info.lost_frames) == (40, 15)
         np.testing.assert_array_equal(video.frames(range(40)), np.stack(whole[20:]))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_a_hole_that_the_reader_cannot_pass_is_seen_by_the_declared_end(tmp_path: Path, suffix: str) -> None:
+    path = of_groups(tmp_path, suffix)
+    whole = sequential(path)
+    data = path.read_bytes()
+    at = data.index(packets_of(path)[60]) - 6  # in the header of its block
+    path.write_bytes(data[:at] + bytes(50_000) + data[at:])
+    with Video(path) as video:
+        info = video.info
+        assert (info.frame_count, info.lost_frames) == (60, 40)
+        np.testing.assert_array_equal(video.frames([59, 0]), np.stack([whole[59], whole[0]]))

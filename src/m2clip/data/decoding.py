@@ -14,7 +14,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 
 from m2clip.data.counted_pictures import CountedPictures
-from m2clip.data.declared import declared_frames
+from m2clip.data.declared import declared_frames, ends_early
 from m2clip.data.kept_packets import packet_table
 from m2clip.data.keyed_pictures import KeyedPictures
 from m2clip.data.opening import VideoFile, naming_errors
@@ -35,7 +35,7 @@ class FileFrames:
             self._file = VideoFile(source, name=name)
             try:
                 self._table = packet_table(self._file)
-                self._damaged = self._table.damaged or self._file.is_cut
+                self._damaged = self._table.damaged or self._file.is_cut or ends_early(self._file, self._table)
                 self._pictures: KeyedPictures | CountedPictures
                 self._read_by_table(leaves_out=True)
                 self._upright = Upright(self._first_picture())
