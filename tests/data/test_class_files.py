@@ -170,6 +170,13 @@ def test_numbered_lines_may_stand_in_any_order(tmp_path: Path) -> None:
     assert read_classes(write(tmp_path, "3 c\n1 a\n2\tb\n", "n.txt")) == ClassTable(("a", "b", "c"), first_id=1)
 
 
+def test_numbers_may_have_points_and_names_may_end_in_numbers(tmp_path: Path) -> None:
+    assert read_classes(write(tmp_path, "1. a\n2. b c\n", "n.txt")) == ClassTable(("a", "b c"), first_id=1)
+    assert read_classes(write(tmp_path, "0: a\n1: b\n", "n.txt")) == ClassTable(("a", "b"))
+    assert read_classes(write(tmp_path, "class 0\nclass 1\n", "n.txt")).names == ("class 0", "class 1")
+    assert read_classes(write(tmp_path, "area 51\ntop 10\n", "n.txt")).names == ("area 51", "top 10")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -179,6 +186,9 @@ def test_numbered_lines_may_stand_in_any_order(tmp_path: Path) -> None:
         ("1 a\n2 a\n", ["n.txt:2", "the name 'a' stands already in line 1"]),
         ("0,a\n1,b c\n", ["n.txt:1", "look like CSV", "header such as id,name"]),
         ("a;0\nb;1\n", ["n.txt:1", "look like CSV"]),
+        ("jump 1\nrun 0\n", ["n.txt:1", "'jump 1'", "id behind the name", "`number name`"]),
+        ("name\njump\nrun\n", ["n.txt:1", "'name' would be a class", "remove the header"]),
+        ("id name\n0 a\n1 b\n", ["n.txt:1", "'id name' would be a class"]),
         ("# my classes\na\nb\n", ["n.txt:1", "'# my classes' would be a class", "remove the note"]),
         ("a" * 500 + "\n" + "a" * 500, ["n.txt:2", "'..."]),
     ],

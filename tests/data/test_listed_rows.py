@@ -350,3 +350,18 @@ def test_two_numbers_behind_a_video(tmp_path: Path) -> None:
     message = refused(write(tmp_path, "a b.mp4 120 0\nc.mp4 90 2\n"))
     assert "list.txt:1: two numbers stand behind 'a b.mp4'" in message
     assert "write `path label`" in message
+
+
+def test_names_of_several_words_behind_a_space(tmp_path: Path) -> None:
+    table = ClassTable(("jump", "high jump", "long jump"))
+    text = 'a b.mp4 high jump\nc.AVI jump\nd.mp4 "long jump"\n"e f.mp4"  long jump\n'
+    manifest = read_manifest(write(tmp_path, text), classes=table)
+    assert pairs(manifest) == [("a b.mp4", 1), ("c.AVI", 0), ("d.mp4", 2), ("e f.mp4", 2)]
+    assert read_manifest(write(tmp_path, text)).class_names == ("high jump", "jump", "long jump")
+    odd = "my.mp4 copy.mp4 jump\nmy.mp4 frames/v1 jump\n"
+    assert pairs(read_manifest(write(tmp_path, odd), classes=table)) == [
+        ("my.mp4 copy.mp4", 0),
+        ("my.mp4 frames/v1", 0),
+    ]
+    assert "unknown class 'very high jump'" in refused(write(tmp_path, "a.mp4 very high jump\n"), table)
+    assert "colon behind the path" in refused(write(tmp_path, "a.mp4: jump\n"), table)

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from m2clip.data.listed_rows import PATH_LABEL, TIMES, VIDEO_SUFFIXES, Form, Rows
+from m2clip.data.listed_rows import ENDING_AND_SPACE, PATH_LABEL, TIMES, VIDEO_SUFFIXES, Form, Rows
 from m2clip.data.lists import Header, ListPart
 
 _LONGEST_LINE = 100_000  # bytes; the CSV reader of Python refuses cells of over 131,072 characters
@@ -43,7 +43,12 @@ def _list_rows(part: ListPart, text: pa.StringArray, lines: np.ndarray) -> Rows 
     flat = pc.list_flatten(cells)
     paths = pc.utf8_rtrim(flat.take(pa.array(np.arange(0, len(flat), 2))), " ")
     labels = flat.take(pa.array(np.arange(1, len(flat), 2)))
-    if pc.any(pc.or_(pc.ends_with(paths, ","), pc.ends_with(paths, ";"))).as_py():  # CSV without a header
+    if any(pc.any(pc.ends_with(paths, sign)).as_py() for sign in ",;:"):  # CSV without a header, and the like
+        return None
+    spaced = paths.filter(pc.match_substring(paths, " "))
+    if pc.any(
+        pc.match_substring_regex(spaced, ENDING_AND_SPACE.pattern, ignore_case=True)
+    ).as_py():  # names of several words
         return None
     if any(Path(label).suffix.lower() in VIDEO_SUFFIXES for label in pc.unique(labels).to_pylist()):
         return None

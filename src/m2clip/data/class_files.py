@@ -1,16 +1,17 @@
 """A file of the user that names classes -> their table."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from m2clip.data.classes import ClassTable
 from m2clip.data.json_lists import JSON, read_class_names
-from m2clip.data.lists import SUFFIXES, ListFile, check_suffix, read_list_file, shown
+from m2clip.data.lists import SUFFIXES, ListFile, check_suffix, read_list_file, shown, split_line
 from m2clip.errors import ManifestError
 
 _COLUMNS = ("id", "name")
-_NUMBERED_LINE = re.compile(r"([0-9]{1,9})[ \t]+(\S.*)")
+_NUMBERED_LINE = re.compile(r"([0-9]{1,9})[:.)]?[ \t]+(\S.*)")
+_HEADERS = frozenset(("name", "names", "class", "classes", "label", "labels", "class_name", "classname"))
 _WITHOUT_HEADER = re.compile(r"[0-9]+[,;].*|.*[,;][ \t]*[0-9]+")
 
 
@@ -41,10 +42,36 @@ def read_classes(path: str | Path) -> ClassTable:
             f"{file.where(lines[0][0])}: the lines look like CSV: put a header such as id,name above them"
         )
     numbered = [(number, match) for number, line in lines if (match := _NUMBERED_LINE.fullmatch(line))]
+    first, line = lines[0]
+    others = [int(match[1]) for number, match in numbered if number != first]
+    if len(lines) > 2 and (
+        line.lower() in _HEADERS or (len(numbered) == len(others) == len(lines) - 1 and _are_ids(others))
+    ):
+        raise ManifestError(
+            f"{file.where(first)}: {shown(line)} would be a class: remove the header, or write a CSV id,name if it is one"
+        )
     if 1 < len(numbered) == len(lines):
         return _numbered(file, [(number, int(match[1]), match[2]) for number, match in numbered])
     _refuse_repeated_names(file, lines)
+    _refuse_numbers_behind(file, lines)
     return ClassTable(tuple(line for _, line in lines))
+
+
+def _refuse_numbers_behind(file: ListFile, lines: Sequence[tuple[int, str]]) -> None:
+    """`jump 0`, `run 1` are names and ids, `class 0`, `class 1` are names."""
+    split = [split_line(line) for _, line in lines]
+    if len(lines) < 2 or not all(re.fullmatch("[0-9]{1,9}", number) for _, number in split):
+        return
+    ids = sorted(int(number) for _, number in split)
+    if (
+        ids[0] in (0, 1)
+        and ids == list(range(ids[0], ids[0] + len(ids)))
+        and len({name for name, _ in split}) == len(ids)
+    ):
+        number, line = lines[0]
+        raise ManifestError(
+            f"{file.where(number)}: {shown(line)}, as every line, has an id behind the name: write `number name`, or a CSV id,name"
+        )
 
 
 def _numbered(file: ListFile, lines: Sequence[tuple[int, int, str]]) -> ClassTable:
@@ -68,6 +95,12 @@ def _numbered(file: ListFile, lines: Sequence[tuple[int, int, str]]) -> ClassTab
     ordered = sorted(lines, key=lambda line: line[1])
     _refuse_repeated_names(file, [(number, name) for number, _, name in lines])
     return ClassTable(tuple(name for _, _, name in ordered), first_id=first)
+
+
+def _are_ids(numbers: Iterable[int]) -> bool:
+    """Whether these are 0..K-1 or 1..K, in any order."""
+    ids = sorted(numbers)
+    return ids[0] in (0, 1) and ids == list(range(ids[0], ids[0] + len(ids)))
 
 
 def _read_csv(file: ListFile) -> ClassTable:

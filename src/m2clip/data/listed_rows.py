@@ -17,6 +17,7 @@ from m2clip.errors import ManifestError
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".ogv", ".gif")
 )
+ENDING_AND_SPACE = re.compile(rf"([.](?:{'|'.join(sorted(one[1:] for one in VIDEO_SUFFIXES))})\"?)[ \t]", re.IGNORECASE)
 PATH_LABEL = ("path", "label")
 TIMES = ("start_seconds", "end_seconds")
 _HEADER = re.compile(
@@ -140,6 +141,8 @@ def _list_rows(part: ListPart, *, labelled: bool) -> Iterator[Row]:
             raise ManifestError(
                 f"{where}: {shown(line)} looks like CSV: put the header path{path[-1]}label above the first line"
             )
+        if label and path.endswith(":"):
+            raise ManifestError(f"{where}: {shown(line)} has a colon behind the path: write `path label`")
         if bool(label) != labelled or not (label or Path(line).suffix.lower() in VIDEO_SUFFIXES):
             wish = "a path and nothing behind it, like the lines above" if label else "`path label`"
             comma = next((one for one in ",;" if one in line), "")
@@ -171,9 +174,20 @@ def _split(line: str) -> tuple[str, str]:
     path, label = split_line(line)
     if not label or Path(label).suffix.lower() in VIDEO_SUFFIXES:
         path, label = line, ""
+    elif Path(path).suffix.lower() not in VIDEO_SUFFIXES and (end := _last_end(path)):
+        between = path[end:].strip(" \t")
+        if not between.isdecimal() and not set(between) & set("/\\"):  # a name of several words
+            path, label = path[:end], line[end:].strip(" \t")
+    if len(label) > 2 and label[0] == label[-1] == '"' and '"' not in label[1:-1]:
+        label = label[1:-1]
     if len(path) > 2 and path[0] == path[-1] == '"' and '"' not in path[1:-1]:
         path = path[1:-1]  # no video's name ends in a double quote: they stand around a path with spaces
     return path, label
+
+
+def _last_end(path: str) -> int:
+    """Where the last ending of a video with a space behind it ends in a text; 0 where there is none."""
+    return max((match.end(1) for match in ENDING_AND_SPACE.finditer(path)), default=0)
 
 
 def _seconds(where: str, column: str, cell: str) -> float | None:
