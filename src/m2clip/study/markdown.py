@@ -15,8 +15,10 @@ def markdown(title: str, sections: Sequence[Section], *, folder: str) -> str:
                 parts += [markdown_table(part), *([_text(part.caption)] if part.caption else [])]
             elif isinstance(part, Picture):
                 parts.append(f"![{_text(part.caption)}]({folder}/{part.file})")
-            else:
+            elif isinstance(part, str):
                 parts.append(part.strip())
+            else:
+                raise TypeError("the pictures of a gallery lie inside of a page; Markdown has no place for them")
     return "\n\n".join(parts) + "\n"
 
 
