@@ -55,7 +55,7 @@ def test_times_that_run_backwards(tmp_path: Path, suffix: str) -> None:
     codec, options = ("libvpx", VP8) if suffix == "mkv" else ("mpeg4", {"bf": "0", "g": "8"})
     plain = encode(tmp_path / f"plain.{suffix}", codec, pattern(20), options=options)
     times = [i + (2, 0, 1, -3)[i % 4] for i in range(20)]
-    info = read(with_times(plain, tmp_path / f"a.{suffix}", times, dts=[i - 30 for i in range(20)]))
+    info = read(with_times(plain, tmp_path / f"a.{suffix}", times, dts=[i - 4 for i in range(20)]))
     np.testing.assert_allclose(info.pts_seconds, EVERY_25TH, atol=2e-3)  # the times tell nothing: the rate does
     assert info.fps == pytest.approx(25)
 

@@ -22,7 +22,7 @@ def ends_early(file: VideoFile, table: PacketTable) -> bool:
     step, declared = _step_seconds(file, table), _own_end_seconds(file)
     if not step:
         return False
-    return declared - float(table.pts[-1] * file.stream.time_base) > max(_EARLY_SHARE * declared, 3 * step)
+    return declared - float(table.pts[-1] * file.stream.time_base) > max(_EARLY_SHARE * declared, 10 * step, 0.5)
 
 
 def _frames_by_duration(file: VideoFile, table: PacketTable) -> int:
