@@ -20,7 +20,7 @@ def with_times(source: Path, target: Path, pts: Sequence[int | None], *, dts: Se
         packets = [packet for packet in model.demux(video=0) if packet.size]
         for i, packet in enumerate(packets):
             packet.stream, packet.time_base = stream, 1 / model.streams.video[0].average_rate
-            packet.pts, packet.dts = pts[i], i if dts is None else dts[i]
+            packet.pts, packet.dts, packet.duration = pts[i], i if dts is None else dts[i], 1
             container.mux(packet)
     return target
 
