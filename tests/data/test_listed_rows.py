@@ -1,14 +1,11 @@
 """Lists as people keep them: spreadsheets, other systems, other software, other people's data sets."""
 
-import json
-import unicodedata
 from pathlib import Path
 
 import pytest
 
 from m2clip.data.class_files import read_classes
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
-from m2clip.data.places import WebAddress
 from m2clip.errors import ManifestError
 
 CLASSES = ClassTable(("jump", "a, b", "None"))
@@ -168,64 +165,6 @@ def test_notes_and_names_that_begin_like_notes(tmp_path: Path) -> None:
     assert "lists no video" in refused(write(tmp_path, "# nothing yet\n"))
 
 
-# --- places
-
-
-def test_lists_of_windows(tmp_path: Path) -> None:
-    touch(tmp_path, "jump/a b.mp4", "odd\\name.mp4")
-    (there, gone, odd) = read_manifest(
-        write(tmp_path, "jump\\a b.mp4 0\r\nD:\\videos\\b.mp4 0\r\nodd\\name.mp4 0\r\n"), classes=CLASSES
-    ).samples
-    assert there.path == tmp_path / "jump/a b.mp4"
-    assert gone.path == tmp_path / "D:\\videos\\b.mp4"
-    assert odd.path == tmp_path / "odd\\name.mp4"
-    by_folder = read_manifest(write(tmp_path, "jump\\a b.mp4\n", "test.txt"), classes=CLASSES)
-    assert (by_folder.samples[0].path, by_folder.samples.labels.tolist()) == (tmp_path / "jump/a b.mp4", [0])
-    assert [s.path for s in read_manifest(tmp_path / "list.txt", classes=CLASSES).missing()] == [gone.path]
-
-
-def test_the_two_forms_of_unicode(tmp_path: Path) -> None:
-    composed, apart = (unicodedata.normalize(form, "café.mp4") for form in ("NFC", "NFD"))
-    touch(tmp_path, apart)
-    manifest = read_manifest(write(tmp_path, f"{composed} 0\nö.mp4 0\n"), classes=CLASSES)
-    assert manifest.samples[0].path == tmp_path / apart
-    assert [s.path.name for s in manifest.missing()] == ["ö.mp4"]
-
-
-def test_web_addresses(tmp_path: Path) -> None:
-    text = "https://example.org/a%20b.mp4?x=1 0\nHTTP://example.org/c.mp4 2\n"
-    manifest = read_manifest(write(tmp_path, text), classes=CLASSES, root=tmp_path / "videos")
-    assert [s.path for s in manifest.samples] == [
-        WebAddress("https://example.org/a%20b.mp4?x=1"),
-        WebAddress("HTTP://example.org/c.mp4"),
-    ]
-    assert manifest.missing() == ()
-
-
-def test_names_that_no_system_takes_are_missing(tmp_path: Path) -> None:
-    manifest = read_manifest(write(tmp_path, f"{'a' * 5000}.mp4 0\n"), classes=CLASSES)
-    assert len(manifest.missing()) == 1
-
-
-# --- folders of images
-
-
-def test_folders_of_images_with_their_number(tmp_path: Path) -> None:
-    """`folder frames label`, as lists of frames for TSN, mmaction2 and Something-Something have it."""
-    touch(tmp_path, "v 1/img_00001.jpg", "v2/img_00001.jpg")
-    manifest = read_manifest(write(tmp_path, "gone 44 1\nv 1 120 0\nv2 37 2\n"), classes=CLASSES)
-    assert pairs(manifest) == [("gone", 1), ("v 1", 0), ("v2", 2)]
-
-
-def test_folders_of_images_without_it(tmp_path: Path) -> None:
-    touch(tmp_path, "v 1/img_00001.jpg", "v 2/img_00001.jpg", "v/x")
-    text = "v 1 0\nv 2 2\n"
-    assert pairs(read_manifest(write(tmp_path, text), classes=CLASSES)) == [("v 1", 0), ("v 2", 2)]
-    assert pairs(read_manifest(write(tmp_path, "w 1 0\nw 2 2\n"), classes=CLASSES)) == [("w 1", 0), ("w 2", 2)]
-    mixed = "v 1 0\nv 2 2\na.mp4 1\n"
-    assert pairs(read_manifest(write(tmp_path, mixed), classes=CLASSES)) == [("v 1", 0), ("v 2", 2), ("a.mp4", 1)]
-
-
 # --- data sets
 
 
@@ -246,65 +185,6 @@ def test_the_files_of_kinetics(tmp_path: Path) -> None:
     assert read_manifest(source, root=tmp_path / "videos").samples[1].path == underscored
     bad = write(tmp_path, text.replace(",4,14,", ",4.5,14,"), "bad.csv")
     assert "bad.csv:3: time_start is '4.5': give whole seconds" in refused(bad, None)
-
-
-def test_the_files_of_something_something(tmp_path: Path) -> None:
-    """The layout of something-something-v2-train.json, -labels.json and of the videos (by id, as webm)."""
-    names = {"Holding something next to something": "1", "Closing something": "0"}
-    labels = write(tmp_path, json.dumps(names), "labels.json")
-    train = [
-        {
-            "id": "78687",
-            "label": "holding potato next to vicks vaporub bottle",
-            "template": "Holding [something] next to [something]",
-            "placeholders": ["potato", "vicks vaporub bottle"],
-        },
-        {"id": "42326", "label": "closing a box", "template": "Closing [something]", "placeholders": ["a box"]},
-    ]
-    source = write(tmp_path, json.dumps(train), "train.json")
-    touch(tmp_path, "videos/78687.webm", "frames/42326/00001.jpg")
-    table = read_classes(labels)
-    manifest = read_manifest(source, classes=table, root=tmp_path / "videos")
-    assert manifest.samples.labels.tolist() == [1, 0]
-    assert manifest.class_names == ("Closing something", "Holding something next to something")
-    assert manifest.samples[0].path == tmp_path / "videos/78687.webm"
-    assert [(s.path.name, s.where) for s in manifest.missing()] == [("42326.webm", f"{source}:2")]
-    assert read_manifest(source, classes=table, root=tmp_path / "frames").samples[1].path == tmp_path / "frames/42326"
-    assert "test.json:1: the label is empty" in refused(write(tmp_path, '[{"id": "3"}]', "test.json"))
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ('{"path": "a.mp4"}', ["is no array of samples"]),
-        ('["a.mp4"]', ["list.json:1", "is no sample"]),
-        ('[{"path": "a.mp4", "label": 0}, {"label": 1}]', ["list.json:2", "the path is empty"]),
-        ('[{"path": "a.mp4", "label": 1.0}]', ["list.json:1", "label is '1.0'", "double quotes"]),
-        ('[{"path": "a.mp4", "label": true}]', ["list.json:1", "label is 'True'"]),
-        ('[{"path": "a.mp4", "label": 3}]', ["list.json:1", "label 3 is out of range 0..2"]),
-        ('[{"path": "a.mp4", "label": 0, "start_seconds": "1"}]', ["list.json:1", "start_seconds is '1'"]),
-        ('[{"path": "a.mp4", "label": 0, "end_seconds": NaN}]', ["list.json:1", "end_seconds is 'nan'"]),
-        ('[{"path": "a.mp4", "label": 0, "end_seconds": 0}]', ["list.json:1", "end later"]),
-        ('[{"path": "a\\nb.mp4", "label": 0}]', ["list.json:1", "goes over lines"]),
-        ('[{"path": "a.mp4",\n"label" 0}]', ["list.json:2", "not valid JSON"]),
-        ('[{"path": "a.mp4", "path": "b.mp4", "label": 0}]', ["'path' stands twice"]),
-        ("[" * 100_000, ["is no list"]),
-        ("[]", ["lists no video"]),
-    ],
-)
-def test_bad_json_names_the_sample_and_the_remedy(tmp_path: Path, text: str, words: list[str]) -> None:
-    message = refused(write(tmp_path, text, "list.json"))
-    for word in words:
-        assert word in message
-
-
-def test_json_with_the_columns_of_a_csv(tmp_path: Path) -> None:
-    text = '[{"path": "a b.mp4", "label": "None", "end_seconds": 2}, {"path": "c.mp4", "label": "a, b", "start_seconds": 1.5}]'
-    samples = read_manifest(write(tmp_path, text, "list.json"), classes=CLASSES).samples
-    assert [(s.path.name, s.label, s.start_seconds, s.end_seconds) for s in samples] == [
-        ("a b.mp4", 2, None, 2.0),
-        ("c.mp4", 1, 1.5, None),
-    ]
 
 
 # --- slips
