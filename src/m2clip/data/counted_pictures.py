@@ -6,7 +6,7 @@ from av.video.frame import VideoFrame
 
 from m2clip.data.opening import VideoFile
 from m2clip.data.packet_look import PacketLook
-from m2clip.data.packets import BROKEN_DATA, UnexpectedFrameError, packets_past_breaks
+from m2clip.data.packets import BROKEN_DATA, NEVER, UnexpectedFrameError, packets_past_breaks
 
 # Decoders that give nothing before they are given what the first picture is built on. Others make something up.
 _WAITING_DECODERS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg1video", "mpeg2video")
@@ -20,8 +20,9 @@ class CountedPictures:
     frame.
     """
 
-    def __init__(self, file: VideoFile) -> None:
-        self._file = file
+    def __init__(self, file: VideoFile, *, end_ordinal: int = NEVER) -> None:
+        """`end_ordinal`: as of `PacketTable`."""
+        self._file, self._end_ordinal = file, end_ordinal
         self.damaged = False
         """Whether broken data was met."""
         self._broken_times: set[int] = set()  # of pictures that the decoder made something up for
@@ -67,15 +68,17 @@ class CountedPictures:
         whole, after_mark = True, False
         resumed, resumed_pts = False, None  # whether decoding went on after a break, and the time of that key frame
         is_fresh = True  # no whole picture has come since the start or the break
-        waits = self._waits
+        waits, ordinal = self._waits, -1
         for packet in packets_past_breaks(self._file.container, self._file.stream):
+            ordinal += packet is not None and bool(packet.size)
             waits = waits and not (packet is not None and packet.is_keyframe)
             if waits:
                 self.damaged = True
                 continue
             pictures: list[VideoFrame] = []
             try:
-                if packet is None or packet.is_corrupt or packet.pts in self._broken_times:
+                is_known = packet is not None and (ordinal >= self._end_ordinal or packet.pts in self._broken_times)
+                if packet is None or packet.is_corrupt or is_known:
                     # Nothing broken has reached the decoder, so what it still holds back is whole.
                     pictures = decoder.decode(None) if whole else []
                     self.damaged, whole = True, False

@@ -52,7 +52,7 @@ class FileFrames:
             self._read_by_counting()
 
     def _read_by_counting(self) -> None:
-        self._pictures = CountedPictures(self._file)
+        self._pictures = CountedPictures(self._file, end_ordinal=self._table.end_ordinal)
         self._damaged |= self._pictures.damaged
         pts = self._pictures.pts
         self._pts = None if None in pts else np.array(pts, dtype=np.int64)

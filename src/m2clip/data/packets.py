@@ -103,7 +103,7 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
     shown: list[tuple[int, int, int, bool]] = []  # pts, ordinal, duration, spare
     keys: list[tuple[int, int]] = []
     look = PacketLook(stream)
-    doubt = ""
+    doubt, goes_on = "", False
     count, ordinal, end_ordinal = 0, -1, NEVER
     for packet in packets_past_breaks(container, stream):
         # An empty packet is PyAV's signal to flush the decoder, or a frame that an AVI writer dropped: neither gives one.
@@ -116,7 +116,7 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
             count += gives_frame
             continue
         if end_ordinal != NEVER:
-            doubt = "the data is broken in the middle"
+            doubt, goes_on = "the data is broken in the middle", True
         if not gives_frame:
             continue
         # What an edit list hides is no frame, but shown frames can build on it, so decoding can start there.
@@ -143,7 +143,7 @@ def read_packets(container: InputContainer, stream: VideoStream) -> PacketTable:
         last_duration=int(rows[-1, 2]) if shown else 0,
         doubt=doubt or look.doubt or _timing_doubt(rows[:, 0], key_rows),
         damaged=end_ordinal != NEVER or (bool(shown) and not (keys and keys[0][0] == 0)),
-        end_ordinal=end_ordinal,
+        end_ordinal=NEVER if goes_on else end_ordinal,
     )
 
 
