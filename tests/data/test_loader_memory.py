@@ -1,7 +1,9 @@
 """Memory of the processes that read: five epochs over two hundred files leave it as it was."""
 
+import json
 import multiprocessing
 import os
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -30,10 +32,8 @@ def write(path: Path, codec: str, *, shift: int) -> bytes:
     return path.read_bytes()
 
 
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+def many_files(folder: Path) -> Manifest:
     """Five kinds of files in equal shares; each tenth is cut, each twentieth has broken bytes in its middle, a few are empty."""
-    folder = tmp_path_factory.mktemp("many")
     contents = [
         (write(folder / f"{codec}{shift}.{suffix}", codec, shift=shift), suffix)
         for codec, suffix in KINDS
@@ -62,12 +62,16 @@ def kilobytes(pid: int | str) -> tuple[int, int]:
     return sizes["Rss:"], sizes["Private_Clean:"] + sizes["Private_Dirty:"]
 
 
-@pytest.mark.slow
-@pytest.mark.case("D14")
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_five_epochs_over_two_hundred_files_are_flat(manifest: Manifest) -> None:
+def main(folder: str) -> None:
+    """Read the files for all epochs, and print the memory of this process and of both workers after each of them."""
     dataset = VideoDataset(
-        manifest, frames=8, size=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), train=True, recipe="something"
+        many_files(Path(folder)),
+        frames=8,
+        size=64,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+        train=True,
+        recipe="something",
     )
     before = set(multiprocessing.active_children())
     memory = []
@@ -79,6 +83,20 @@ def test_five_epochs_over_two_hundred_files_are_flat(manifest: Manifest) -> None
             workers = sorted(child.pid or 0 for child in set(multiprocessing.active_children()) - before)
             assert len(workers) == 2
             memory.append([kilobytes(pid) for pid in (os.getpid(), *workers)])
+    print(json.dumps(memory))
+
+
+@pytest.mark.slow
+@pytest.mark.case("D14")
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_five_epochs_over_two_hundred_files_are_flat(tmp_path: Path) -> None:
+    """In a program of its own: workers that are forked from a process with a large heap copy more of it the longer they live."""
+    program = "import sys; from tests.data.test_loader_memory import main; main(sys.argv[1])"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert run.returncode == 0, run.stderr
+    memory = json.loads(run.stdout)
+    assert len(memory) == EPOCHS
     for process in range(3):
         for kind in range(2):
             later = [epoch[process][kind] for epoch in memory[1:]]
