@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 
-from m2clip.data import listings
-from m2clip.data.arrow_rows import arrow_rows
+from m2clip.data.lists import listings
+from m2clip.data.lists.arrow_rows import arrow_rows
+from m2clip.data.lists.splits import check_repeats, check_splits
 from m2clip.data.manifest import read_manifest
-from m2clip.data.splits import check_repeats, check_splits
 from m2clip.study.measure import machine
 
 ROOT = Path(__file__).resolve().parents[1]

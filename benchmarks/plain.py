@@ -17,8 +17,8 @@ from torch import Tensor
 
 from m2clip.config import RunConfig
 from m2clip.data.dataset import Batch
-from m2clip.data.prompts import NOT_A_TARGET, Masker
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.prompts import NOT_A_TARGET, Masker
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.model.info import ModelInfo
 from m2clip.model.m2clip import M2CLIP
 from m2clip.model.video_clip import TextFeatures, VideoFeatures

@@ -26,10 +26,10 @@ import torch
 from m2clip.data.classes import ClassTable
 from m2clip.data.dataset import BadFile, VideoDataset
 from m2clip.data.manifest import Manifest, Sample, read_manifest
-from m2clip.data.shard_index import INDEX, write_index
-from m2clip.data.shard_lists import read_shards
-from m2clip.data.shard_writing import write_shards
-from m2clip.data.shards import member_bytes
+from m2clip.data.shards.index import INDEX, write_index
+from m2clip.data.shards.members import member_bytes
+from m2clip.data.shards.reading import read_shards
+from m2clip.data.shards.writing import write_shards
 
 
 def copied(data: str, folder: Path, copies: int) -> Manifest:

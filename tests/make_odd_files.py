@@ -1,4 +1,4 @@
-"""Writes tests/data/odd_files.json: the facts of the odd files, and their colours by FFmpeg's own program (5.1).
+"""Writes tests/data/decode/odd_files.json: the facts of the odd files, and their colours by FFmpeg's own program (5.1).
 
     python -m tests.make_odd_files ../shared/data/videos/odd
 
@@ -16,7 +16,7 @@ from m2clip.data.video import Video
 from m2clip.errors import VideoError
 from tests.ffmpeg_pictures import ffmpeg_pictures
 
-TABLE = Path(__file__).parent / "data" / "odd_files.json"
+TABLE = Path(__file__).parent / "data" / "decode" / "odd_files.json"
 PLACES = {"upper left": (0.25, 0.25), "centre": (0.5, 0.5), "lower right": (0.75, 0.75)}
 """Of a pixel: share of the height, share of the width."""
 

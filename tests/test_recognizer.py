@@ -13,10 +13,10 @@ from PIL import Image
 import m2clip.recognizer
 from m2clip import Prediction, Recognizer, load
 from m2clip.config import Precision
-from m2clip.data.descriptions import TextSource
 from m2clip.data.parts import Part
 from m2clip.data.sampling import ClipSampling
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.descriptions import TextSource
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.data.transforms import PixelStatistics
 from m2clip.data.transforms import test_pixels as pixels_of_frames
 from m2clip.data.video import Video

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from m2clip.data.tokenizer import TruncatedText, get_tokenizer
+from m2clip.data.text.tokenizer import TruncatedText, get_tokenizer
 from m2clip.errors import ConfigError
 from m2clip.scoring import Prediction, Scores, class_embeddings, fuse_views, mean_of_texts, scores, top_predictions
 from tests.small_inputs import tiny_model

@@ -5,7 +5,7 @@ from typing import Any
 import plain
 import torch
 
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.kept_texts import kept_class_embeddings
 from m2clip.scoring import class_embeddings
 from speed.timing import alternate

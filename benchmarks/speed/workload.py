@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from m2clip import create
 from m2clip.config import BACKBONES, BackboneConfig
-from m2clip.data.class_files import read_classes
+from m2clip.data.lists.class_files import read_classes
 from m2clip.model.m2clip import M2CLIP
 from m2clip.model.precision import lower
 

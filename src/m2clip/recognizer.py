@@ -16,9 +16,9 @@ from torch import Tensor
 
 from m2clip.checkpoint import create, load
 from m2clip.config import BACKBONES, Precision
-from m2clip.data.descriptions import TextSource
 from m2clip.data.parts import Part, part_between, shown_part, window_spans
-from m2clip.data.prompts import class_texts
+from m2clip.data.text.descriptions import TextSource
+from m2clip.data.text.prompts import class_texts
 from m2clip.data.transforms import PixelStatistics, shrunk, test_pixels
 from m2clip.data.video import Video
 from m2clip.data.web import DEFAULT_LIMITS, WebLimits

@@ -6,7 +6,7 @@ from m2clip.builtin.captions import COUNT, PAIR, SINGLE, object_names, sample_sc
 from m2clip.builtin.shapes import MOTIONS
 from m2clip.builtin.trainee import LAST_WORDS, SIZES, Trainee, Vocabulary, one_thread
 from m2clip.builtin.weights import initial_table
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.model.clip import CLIP
 
 

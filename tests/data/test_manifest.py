@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from m2clip.data.lists.splits import check_splits
 from m2clip.data.manifest import ClassTable, Manifest, Sample, read_manifest
-from m2clip.data.splits import check_splits
 from m2clip.errors import ManifestError
 
 CLASSES = ClassTable(("jump", "a, b", "None"))
@@ -354,7 +354,7 @@ def test_few_shot_and_base_to_novel_lists(shared: Path):
 
 
 def test_a_packed_list_that_unpacks_to_gigabytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m2clip.data.text_blocks.LARGEST_UNPACKED", 1 << 20)
+    monkeypatch.setattr("m2clip.data.lists.text_blocks.LARGEST_UNPACKED", 1 << 20)
     path = tmp_path / "long.txt.gz"
     path.write_bytes(gzip.compress(b"\n" * (2 << 20)))
     with pytest.raises(ManifestError, match="over 1 MiB of text"):

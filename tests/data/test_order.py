@@ -12,7 +12,7 @@ from m2clip.data.dataset import VideoDataset
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.order import BatchOrder, epoch_batches
 from m2clip.data.samples import Samples
-from m2clip.data.shards import Shard, ShardPlaces
+from m2clip.data.shards.members import Shard, ShardPlaces
 
 SETTINGS = {"frames": 4, "size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "seed": 3}
 
@@ -130,7 +130,7 @@ def test_shards_that_are_fetched_wait_for_it(monkeypatch: pytest.MonkeyPatch) ->
         asked.append(path.rpartition("/")[2])
         return File()
 
-    monkeypatch.setattr("m2clip.data.shards_ahead.open_shard", opened)
+    monkeypatch.setattr("m2clip.data.shards.ahead.open_shard", opened)
     dataset = of_shards([n // 10 for n in range(60)], root="https://host.example")
     for batch in BatchOrder(dataset, batch_size=5, parts=1, shuffle=True, rank=0, world_size=1, mixed_shards=1):
         assert {f"{n // 10}.tar" for n in batch} <= set(asked)

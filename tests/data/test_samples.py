@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from m2clip.data.classes import ClassTable
-from m2clip.data.listed_places import ListedPlaces
+from m2clip.data.lists.listed_places import ListedPlaces
 from m2clip.data.manifest import read_manifest
 from m2clip.data.places import WebAddress
 from m2clip.data.samples import ListedLines, Sample, Samples

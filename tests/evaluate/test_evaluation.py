@@ -12,9 +12,9 @@ from torch.nn.functional import normalize
 
 from m2clip import Recognizer
 from m2clip.data.dataset import VideoDataset
-from m2clip.data.descriptions import read_text_source
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.descriptions import read_text_source
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.errors import ConfigError, M2CLIPError, VideoError
 from m2clip.evaluate import evaluate
 from tests.small_inputs import class_folders, moving_square, tiny_model, write_video

@@ -8,8 +8,8 @@ import torch
 
 from m2clip.data.dataset import VideoDataset
 from m2clip.data.manifest import Manifest, read_manifest
-from m2clip.data.prompts import NOT_A_TARGET, Masker
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.prompts import NOT_A_TARGET, Masker
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.errors import M2CLIPError
 from m2clip.evaluate import evaluate
 from m2clip.evaluate.masked_words import MaskedWordTest

@@ -14,7 +14,7 @@ import pytest
 
 from m2clip import load
 from m2clip.data.manifest import ClassTable, read_manifest
-from m2clip.data.shard_writing import write_shards
+from m2clip.data.shards.writing import write_shards
 from m2clip.evaluate import evaluate
 from tests.evaluate.test_evaluation import NAMES, damaged, trained_model
 from tests.small_inputs import moving_square, write_video

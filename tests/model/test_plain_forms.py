@@ -14,7 +14,7 @@ from torch import Tensor
 from m2clip import create
 from m2clip.config import BackboneConfig, RunConfig
 from m2clip.data.dataset import Batch
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.model.precision import lower
 from m2clip.train.objective import Objective, Step
 from m2clip.train.preparation import start_fabric

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from m2clip import load
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.model.video_clip import VideoCLIP
 from tests.small_inputs import tiny_model

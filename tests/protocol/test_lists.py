@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from m2clip.data.class_files import read_classes
 from m2clip.data.classes import ClassTable
+from m2clip.data.lists.class_files import read_classes
 from m2clip.data.manifest import Manifest, read_manifest
 from m2clip.protocol import load_protocol, shipped_names
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from m2clip.data.class_files import read_classes
+from m2clip.data.lists.class_files import read_classes
 from m2clip.protocol import load_protocol, shipped_names
 from m2clip.protocol.file import ProtocolFile
 from tests.protocol.test_lists import VIDEOS

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.text.descriptions import TextSource
 from m2clip.errors import ConfigError
 from m2clip.protocol.preview import overrides, preview_lines, preview_part
 from tests.small_inputs import tiny_model

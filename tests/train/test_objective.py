@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 from m2clip import losses
 from m2clip.config import RunConfig
 from m2clip.data.dataset import Batch
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.train.objective import Objective, Step
 from m2clip.train.preparation import start_fabric
 from tests.small_inputs import tiny_model

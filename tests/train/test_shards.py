@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from m2clip.config import RunConfig
 from m2clip.data.manifest import read_manifest
-from m2clip.data.shard_writing import write_shards
+from m2clip.data.shards.writing import write_shards
 from m2clip.errors import ConfigError
 from m2clip.train import train
 from tests.small_inputs import TINY, class_folders

@@ -26,7 +26,7 @@ from m2clip.builtin.scenes import SHAPES
 from m2clip.builtin.trainee import SIZES, Trainee, Vocabulary, one_thread
 from m2clip.builtin.weights import WEIGHTS, load_tiny_clip, save_tiny_clip
 from m2clip.config import BACKBONES
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.model.clip import CLIP
 
 EVALUATION_SCENES = 4000

@@ -19,7 +19,7 @@ from m2clip.builtin.pretrain import CAPTION_LENGTH, evaluate, last_words
 from m2clip.builtin.shapes import MOTIONS
 from m2clip.builtin.trainee import SIZES, Trainee, Vocabulary, one_thread
 from m2clip.builtin.weights import WEIGHTS, initial_table, load_tiny_clip, save_tiny_clip
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.tokenizer import get_tokenizer
 
 _BATCH = (150, 60, 46)  # captions of scenes of one object, of two, of several
 

@@ -12,7 +12,7 @@ from m2clip.builtin.scenes import SHAPES
 from m2clip.builtin.shapes import MOTIONS
 from m2clip.builtin.weights import initial_table
 from m2clip.config import BACKBONES
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.model.clip import CLIP
 
 SIZES = BACKBONES["builtin"].towers()

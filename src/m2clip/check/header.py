@@ -7,8 +7,8 @@ import av
 from av.stream import Disposition
 
 from m2clip.check.apart import Alive
-from m2clip.data.opening import VideoFile
-from m2clip.data.packets import BROKEN_DATA
+from m2clip.data.decode.opening import VideoFile
+from m2clip.data.decode.packets import BROKEN_DATA
 
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 

@@ -15,10 +15,10 @@ from pydantic import TypeAdapter
 from m2clip.check.apart import Alive
 from m2clip.check.header import Header, read_header, times_out_of_order
 from m2clip.check.oddities import oddities, oddities_of_pictures
-from m2clip.data.opening import VideoFile
+from m2clip.data.decode.opening import VideoFile
 from m2clip.data.parts import frames_between
 from m2clip.data.places import Place, ShardMember, WebAddress, is_absent
-from m2clip.data.shards import member_bytes
+from m2clip.data.shards.members import member_bytes
 from m2clip.data.video import Video, VideoInfo
 from m2clip.errors import ConfigError, VideoError
 

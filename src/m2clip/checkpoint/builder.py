@@ -13,7 +13,7 @@ from m2clip.checkpoint.layouts import listed, need_same
 from m2clip.checkpoint.record import read_info
 from m2clip.config import BACKBONES, METHOD_TERMS, BackboneConfig, ModelConfig, checked
 from m2clip.config.model import CLIP_MEAN, CLIP_STD
-from m2clip.data.prompts import class_texts, mlm_words
+from m2clip.data.text.prompts import class_texts, mlm_words
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.model.clip import CLIP
 from m2clip.model.info import AdapterLayout, ModelInfo, RivalLayout

@@ -113,8 +113,8 @@ def list_data(
     json: Json = False,
 ) -> None:
     """Count the videos of a data set, class by class, and name those that are missing; `data check` reads them, too."""
+    from m2clip.data.lists.splits import check_repeats
     from m2clip.data.manifest import read_manifest
-    from m2clip.data.splits import check_repeats
 
     manifest = read_manifest(data, classes=classes, root=root)
     counts = manifest.samples.counts(len(manifest.class_names)).tolist()

@@ -12,7 +12,7 @@ import typer
 from m2clip.errors import VideoError
 
 if TYPE_CHECKING:
-    from m2clip.data.descriptions import TextSource
+    from m2clip.data.text.descriptions import TextSource
     from m2clip.data.video import Video
 
 
@@ -128,7 +128,7 @@ def open_video(name: str) -> "Video":
 
 def text_source(templates: Path | None, texts: Path | None) -> "TextSource | None":
     """What --templates and --texts name, read; None without them."""
-    from m2clip.data.descriptions import read_text_source
+    from m2clip.data.text.descriptions import read_text_source
 
     return read_text_source(templates=templates, descriptions=texts)
 

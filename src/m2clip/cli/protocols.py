@@ -12,8 +12,8 @@ from m2clip.cli.output import print_json, show
 from m2clip.errors import ManifestError
 
 if TYPE_CHECKING:
-    from m2clip.data.descriptions import TextSource
     from m2clip.data.manifest import Manifest
+    from m2clip.data.text.descriptions import TextSource
     from m2clip.protocol import Protocol
     from m2clip.protocol.file import Kind
 

@@ -38,7 +38,7 @@ from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.errors import VideoError
 
 if TYPE_CHECKING:
-    from m2clip.data.descriptions import TextSource
+    from m2clip.data.text.descriptions import TextSource
     from m2clip.data.video import Video
     from m2clip.model.video_clip import VideoCLIP
     from m2clip.recognizer import Labels, Recognizer
@@ -296,7 +296,7 @@ def _labels(
     if file is None:
         return names
     from m2clip.data.manifest import read_classes
-    from m2clip.data.prompts import class_texts
+    from m2clip.data.text.prompts import class_texts
 
     table = read_classes(file)
     if not table.texts:

@@ -32,7 +32,7 @@ def shard(
 ) -> None:
     """Pack the videos of a data set into tar files (WebDataset's layout) and write their index. Killed, it goes on where it was."""
     from m2clip.data.manifest import read_manifest
-    from m2clip.data.shard_writing import write_shards
+    from m2clip.data.shards.writing import write_shards
 
     manifest = read_manifest(data, classes=classes, root=root)
     with progress_bar("packing videos") as progress:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from m2clip.data.decode.portions import Each, in_portions
 from m2clip.data.image_folder import IMAGES_FPS, rgb
-from m2clip.data.portions import Each, in_portions
 from m2clip.errors import VideoError
 
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from m2clip.data.lists import shown
+from m2clip.data.lists.text_files import shown
 from m2clip.errors import ManifestError
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")

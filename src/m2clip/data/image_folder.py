@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-from m2clip.data.opening import MOST_PIXELS
-from m2clip.data.portions import Each, in_portions
+from m2clip.data.decode.opening import MOST_PIXELS
+from m2clip.data.decode.portions import Each, in_portions
 from m2clip.errors import VideoError
 
 IMAGES_FPS = 25.0  # images in a folder or in memory carry no times

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from m2clip.data.class_files import read_classes
-from m2clip.data.class_folders import read_class_folders
 from m2clip.data.classes import ClassTable, all_numbers
-from m2clip.data.json_lists import JSON, JsonList
-from m2clip.data.listed_places import ListedPlaces, need_known_addresses, without_frame_counts
-from m2clip.data.listed_rows import VIDEO_SUFFIXES
-from m2clip.data.listings import ListText, joined
-from m2clip.data.lists import SUFFIXES, check_suffix, shown
-from m2clip.data.parquet_rows import PARQUET, ParquetTable
+from m2clip.data.lists.class_files import read_classes
+from m2clip.data.lists.class_folders import read_class_folders
+from m2clip.data.lists.json_lists import JSON, JsonList
+from m2clip.data.lists.listed_places import ListedPlaces, need_known_addresses, without_frame_counts
+from m2clip.data.lists.listed_rows import VIDEO_SUFFIXES
+from m2clip.data.lists.listings import ListText, joined
+from m2clip.data.lists.parquet_rows import PARQUET, ParquetTable
+from m2clip.data.lists.text_files import SUFFIXES, check_suffix, shown
 from m2clip.data.samples import ListedLines, Sample, Samples
-from m2clip.data.shard_lists import names_shards, read_shards
+from m2clip.data.shards.reading import names_shards, read_shards
 from m2clip.errors import ManifestError
 
 __all__ = ["VIDEO_SUFFIXES", "ClassTable", "Manifest", "Sample", "Samples", "read_classes", "read_manifest"]

@@ -6,8 +6,8 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from m2clip.data.dataset import VideoDataset
-from m2clip.data.shards import ShardPlaces, fetched_shards
-from m2clip.data.shards_ahead import fetched_ahead
+from m2clip.data.shards.ahead import fetched_ahead
+from m2clip.data.shards.members import ShardPlaces, fetched_shards
 
 MIXED_SHARDS = 4
 

@@ -6,9 +6,9 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from m2clip.data.listed_places import ListedPlaces
+from m2clip.data.lists.listed_places import ListedPlaces
 from m2clip.data.places import Place, is_absent
-from m2clip.data.shards import ShardPlaces
+from m2clip.data.shards.members import ShardPlaces
 
 T = TypeVar("T")
 

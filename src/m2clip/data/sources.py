@@ -12,12 +12,12 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from m2clip.data.array_frames import ArrayFrames, pictures_of
-from m2clip.data.decoding import FileFrames
+from m2clip.data.decode.decoding import FileFrames
+from m2clip.data.decode.opening import naming_errors
+from m2clip.data.decode.portions import Each
 from m2clip.data.image_folder import FolderFrames
-from m2clip.data.opening import naming_errors
 from m2clip.data.places import ShardMember, WebAddress
-from m2clip.data.portions import Each
-from m2clip.data.shards import member_bytes, named_member
+from m2clip.data.shards.members import member_bytes, named_member
 from m2clip.data.web import WebLimits, fetch, is_web_address, shown_address
 from m2clip.errors import VideoError
 

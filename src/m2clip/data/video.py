@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from m2clip.data.portions import Each
+from m2clip.data.decode.portions import Each
 from m2clip.data.sources import frames_of
 from m2clip.data.web import DEFAULT_LIMITS, WebLimits
 from m2clip.errors import VideoError

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest
-from m2clip.data.prompts import class_texts
+from m2clip.data.text.descriptions import TextSource
+from m2clip.data.text.prompts import class_texts
 from m2clip.errors import ConfigError
 from m2clip.model.info import ModelInfo
 from m2clip.protocol.file import Kind

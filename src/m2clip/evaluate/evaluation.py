@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from m2clip.config import Precision
 from m2clip.data.dataset import MOST_LOST, BadFile, DamagedFile, VideoDataset
-from m2clip.data.descriptions import TextSource
 from m2clip.data.frame_cache import FrameCache
 from m2clip.data.manifest import Manifest, Samples
-from m2clip.data.prompts import name_doubt
 from m2clip.data.readers import FILE_SECONDS
 from m2clip.data.sampling import SETTINGS, ClipSampling
+from m2clip.data.text.descriptions import TextSource
+from m2clip.data.text.prompts import name_doubt
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.evaluate.documents import data_document, model_document, versions, video_document
 from m2clip.evaluate.masked_words import MaskedWordTest

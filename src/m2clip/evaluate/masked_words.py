@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from m2clip.data.prompts import NOT_A_TARGET, Masker, verbs
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.prompts import NOT_A_TARGET, Masker, verbs
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.report.masked_words import READINGS, Answer, measure_words
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from m2clip.config.file import Source, nearest, validate
-from m2clip.data.class_lists import read_class_lists
+from m2clip.data.lists.class_lists import read_class_lists
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
 from m2clip.data.places import is_absent
 from m2clip.errors import ConfigError, ManifestError
 from m2clip.protocol.file import GAP, Kind, ProtocolFile
 
 if TYPE_CHECKING:
-    from m2clip.data.descriptions import TextSource
+    from m2clip.data.text.descriptions import TextSource
 
 _SHIPPED = Path(str(resources.files("m2clip").joinpath("protocol", "shipped")))
 
@@ -60,7 +60,7 @@ class Protocol:
     @property
     def texts(self) -> "TextSource | None":
         """What the class texts are made from; None: from the checkpoint's templates."""
-        from m2clip.data.descriptions import TextSource  # imports torch
+        from m2clip.data.text.descriptions import TextSource  # imports torch
 
         template = self.written.template
         return None if template is None else TextSource(templates=(template,))

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from m2clip.data.descriptions import TextSource
 from m2clip.data.manifest import Manifest
 from m2clip.data.sampling import SETTINGS, ClipSampling
+from m2clip.data.text.descriptions import TextSource
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.model.info import ModelInfo
 from m2clip.protocol.file import Kind

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from m2clip.config import Precision
 from m2clip.data.dataset import MOST_LOST
-from m2clip.data.descriptions import TextSource
 from m2clip.data.readers import FILE_SECONDS
+from m2clip.data.text.descriptions import TextSource
 from m2clip.evaluate import Evaluation, evaluate
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.model.precision import for_inference

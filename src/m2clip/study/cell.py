@@ -21,7 +21,7 @@ from m2clip.report.files import write_json
 from m2clip.study.plan import Cell, Extra, changed
 
 if TYPE_CHECKING:
-    from m2clip.data.descriptions import TextSource
+    from m2clip.data.text.descriptions import TextSource
     from m2clip.model.video_clip import VideoCLIP
     from m2clip.protocol import Protocol
     from m2clip.protocol.run import ProtocolResult

@@ -11,7 +11,7 @@ from typing import Any
 
 from m2clip.config import METHOD_TERMS, RunConfig
 from m2clip.config.file import Key, Source, validate
-from m2clip.data.descriptions import TextSource, read_text_source
+from m2clip.data.text.descriptions import TextSource, read_text_source
 from m2clip.errors import ConfigError, M2CLIPError, ManifestError
 from m2clip.protocol import Protocol, load_protocol
 from m2clip.study.config import DataConfig, EvaluationConfig, MethodConfig, Study
@@ -199,7 +199,7 @@ def _further(study: Study, name: str, evaluation: EvaluationConfig) -> Protocol 
 def _texts(study: Study, name: str, evaluation: EvaluationConfig) -> TextSource | None:
     try:
         if evaluation.templates:
-            from m2clip.data.prompts import check_template  # imports torch, which a look at the plan does not need
+            from m2clip.data.text.prompts import check_template  # imports torch, which a look at the plan does not need
 
             for template in evaluation.templates:
                 check_template(template)

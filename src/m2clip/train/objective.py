@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from m2clip import losses
 from m2clip.config import RunConfig
 from m2clip.data.dataset import Batch
-from m2clip.data.prompts import NOT_A_TARGET, MaskedTexts, Masker
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.prompts import NOT_A_TARGET, MaskedTexts, Masker
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.model.towers import PreparedTexts
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.scoring import mean_of_texts

@@ -16,12 +16,12 @@ import torch
 
 from m2clip.checkpoint import create
 from m2clip.config import METHOD_TERMS, Precision, RunConfig
-from m2clip.data.descriptions import read_text_source
+from m2clip.data.lists.splits import check_repeats, check_splits
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
-from m2clip.data.prompts import name_doubt
-from m2clip.data.shard_lists import names_shards
-from m2clip.data.shards import fetched_shards
-from m2clip.data.splits import check_repeats, check_splits
+from m2clip.data.shards.members import fetched_shards
+from m2clip.data.shards.reading import names_shards
+from m2clip.data.text.descriptions import read_text_source
+from m2clip.data.text.prompts import name_doubt
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
 from m2clip.launcher import read_launcher
 from m2clip.model.precision import lower_frozen, native_bf16

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from m2clip.data.tokenizer import get_tokenizer
+from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.errors import ConfigError
 from m2clip.model.rivals.text_prompts import TextPrompts
 from m2clip.model.video_clip import VideoCLIP

@@ -1,0 +1,1 @@
+"""A video file becomes pictures, exact and upright, whatever its container and its damage."""

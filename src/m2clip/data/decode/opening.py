@@ -1,0 +1,128 @@
+"""Opens the first video stream of a file, and turns what goes wrong into one sentence that names the file."""
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from m2clip.data.decode.layout import is_cut
+from m2clip.errors import VideoError
+
+MOST_PIXELS = 8192 * 8192  # of a picture; one of them takes 200 MB as RGB
+_MOST_STREAMS = 100
+
+# Only containers of moving pictures, and only the file itself: a playlist or script that calls itself .mp4 must not
+# make the decoder open other files or addresses (videos also come from strangers, through the server).
+_CONTAINERS = (
+    "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,gif,apng,ogg,asf,nut,rm,mxf,dv,"
+    "yuv4mpegpipe,mjpeg,wtv"
+)
+_OPTIONS = {
+    "format_whitelist": _CONTAINERS,
+    "protocol_whitelist": "file",
+    "max_streams": str(_MOST_STREAMS),
+    "max_pixels": str(MOST_PIXELS),  # for the decoders that FFmpeg opens to look at a file
+}
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+
+
+class VideoFile:
+    """A file by its path, its bytes or open for reading (it stays open), from its start. `name` stands in messages; raises VideoError."""
+
+    def __init__(self, source: Path | BinaryIO | bytes, *, name: str) -> None:
+        self.source = source = io.BytesIO(source) if isinstance(source, bytes) else source
+        self.name = name
+        _check_present(source, name)
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as content:
+            self.is_cut = is_cut(content, name=name)
+            """Whether the file ends before its outermost parts do, as they give their sizes."""
+        self.container, self.stream = _open(source, name)
+
+    def reopen(self) -> None:
+        """Go back to the start: a new container is there for certain; seeking back is not exact in every format."""
+        with naming_errors(self.name):  # a file that is gone is no broken data, which those who read go on after
+            container, stream = _open(self.source, self.name)
+        self.close()
+        self.container, self.stream = container, stream
+
+    def close(self) -> None:
+        """Give the file back."""
+        self.container.close()
+
+
+@contextmanager
+def naming_errors(name: str) -> Iterator[None]:
+    """Turn what the decoder or the system raises into a VideoError that names the file."""
+    try:
+        yield
+    except MemoryError as error:
+        raise VideoError(f"cannot read {name}: its pictures do not fit into memory; make them smaller") from error
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror or error
+        raise VideoError(f"cannot read {name}: {reason}; check the file and its permissions") from error
+
+
+def _open(source: Path | BinaryIO, name: str) -> tuple[InputContainer, VideoStream]:
+    if not isinstance(source, Path):
+        source.seek(0)
+    # The prefix keeps a name such as "http:x.mp4" a file name.
+    file = f"file:{os.fspath(source)}" if isinstance(source, Path) else source
+    try:
+        container = av.open(file, "r", options=_OPTIONS, metadata_errors="replace")  # titles come in any encoding
+    except av.ArgumentError as error:
+        raise VideoError(
+            f"no video stream in {name}: its format is none that holds a video "
+            "(mp4, mov, mkv, webm, avi, mpeg, flv, wmv, gif); convert it"
+        ) from error
+    except av.InvalidDataError as error:
+        raise VideoError(
+            f"cannot read {name}: it is no video file, or one whose header is missing (a cut download); "
+            "fetch or export it again"
+        ) from error
+    try:
+        return container, _video_stream(container, name)
+    except BaseException:
+        container.close()
+        raise
+
+
+def _check_present(source: Path | BinaryIO, name: str) -> None:
+    if not isinstance(source, Path):
+        if not source.seek(0, os.SEEK_END):
+            raise VideoError(f"cannot read {name}: there are no bytes; pass a whole video file")
+    elif not source.exists():
+        raise VideoError(f"cannot read {name}: there is no such file; check the path")
+    elif not stat.S_ISREG((found := source.stat()).st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+        raise VideoError(f"cannot read {name}: it is {what}; give a video file")
+    elif found.st_size == 0:
+        raise VideoError(f"cannot read {name}: the file is empty; fetch or copy it again")
+
+
+def _video_stream(container: InputContainer, name: str) -> VideoStream:
+    streams = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
+    if not streams:
+        held = ", ".join(sorted({stream.type for stream in container.streams}))
+        what = f"it holds {held} only" if held else "it holds no stream at all"
+        raise VideoError(f"no video stream in {name}: {what}; give a file with moving pictures")
+    stream = streams[0]
+    if stream.codec_context is None:
+        raise VideoError(f"cannot read {name}: PyAV has no decoder for its codec; convert it to h264 in mp4")
+    width, height = stream.codec_context.width, stream.codec_context.height
+    if width * height > MOST_PIXELS:
+        raise VideoError(
+            f"cannot read {name}: its pictures are {width} x {height} pixels, more than {MOST_PIXELS:,} in all; make them smaller"
+        )
+    stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # they may grow on the way
+    # Many workers decode at once: one thread each is fastest, and what broken data decodes to depends on nothing else.
+    stream.thread_type = "NONE"
+    stream.codec_context.thread_count = 1
+    return stream

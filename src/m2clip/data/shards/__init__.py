@@ -1,0 +1,1 @@
+"""Videos inside of tar files: packed, listed, fetched and read."""

@@ -1,0 +1,1 @@
+"""Class names become texts, and texts become tokens."""

@@ -1,0 +1,270 @@
+"""Files that are no plain video file, names that look like something else, files that change, and pictures of absurd size."""
+
+import contextlib
+import os
+import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from m2clip.data.decode.opening import MOST_PIXELS
+from m2clip.data.video import Video
+from m2clip.errors import VideoError
+from tests.odd_videos import VP8, encode, packets_of, pattern, sequential, two_sizes, x264
+from tests.small_inputs import write_sound
+
+
+@pytest.mark.case("D1")
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/stdin"])
+def test_devices_are_not_waited_for(device: str) -> None:
+    if not Path(device).exists():
+        pytest.skip(f"there is no {device} here")
+    with pytest.raises(VideoError, match=rf"cannot read {device}: it is a pipe or a device; give a video file"):
+        Video(Path(device))
+
+
+@pytest.mark.case("D1")
+def test_pipes_and_sockets_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket may only be short
+    os.mkfifo("pipe.mp4")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket.mp4")
+        for name in ("pipe.mp4", "socket.mp4"):
+            with pytest.raises(VideoError, match=f"cannot read {name}: it is a pipe or a device"):
+                Video(name)
+
+
+def test_links(tmp_path: Path) -> None:
+    encode(tmp_path / "a.mp4", "libx264", pattern(3))
+    (tmp_path / "link.mp4").symlink_to("a.mp4")
+    with Video(tmp_path / "link.mp4") as video:
+        assert video.info.frame_count == 3
+    (tmp_path / "dead.mp4").symlink_to("nothing.mp4")
+    (tmp_path / "ring.mp4").symlink_to("ring.mp4")
+    for name in ("dead.mp4", "ring.mp4"):
+        with pytest.raises(VideoError, match="there is no such file; check the path"):
+            Video(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 250 + ".mp4", "a\tb.mp4", "%s%n%d.mp4", "--help.mp4", "'\"`$(ls).mp4", " .mp4", "视频.mp4"]
+)
+def test_more_names(tmp_path: Path, name: str) -> None:
+    encode(tmp_path / "a.mp4", "libx264", pattern(3)).rename(tmp_path / name)
+    with Video(tmp_path / name) as video:
+        assert video.info.frame_count == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 300 + ".mp4", "a\0b.mp4", "/".join(["x" * 200] * 40), "pipe:0", "concat:a.mp4|b.mp4"]
+)
+def test_names_that_no_file_can_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (name, tmp_path / name):
+        with pytest.raises(VideoError, match="cannot read "):
+            Video(path)
+
+
+def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = encode(tmp_path / "a.mp4", "libx264", pattern(3))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)  # a test may run as a user whom nothing is forbidden
+    with pytest.raises(
+        VideoError, match=r"cannot read .*a\.mp4: Permission denied; check the file and its permissions"
+    ):
+        Video(path)
+
+
+@pytest.mark.case("D12")
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF", "WEBP", "PPM", "ICO"])
+def test_a_still_image_is_no_video(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "odd.mp4"
+    Image.fromarray(pattern(1)[0]).save(path, format=kind)
+    with pytest.raises(VideoError, match=r"no video stream in .*odd\.mp4: its format is none that holds a video"):
+        Video(path)
+
+
+@pytest.mark.case("D12")
+def test_an_animated_webp_is_told_apart_by_its_sentence(tmp_path: Path) -> None:
+    images = [Image.fromarray(picture) for picture in pattern(3)]
+    images[0].save(tmp_path / "a.webp", save_all=True, append_images=images[1:])
+    with pytest.raises(VideoError, match="its format is none that holds a video"):
+        Video(tmp_path / "a.webp")
+
+
+TEXTS = {
+    "hls playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n",
+    "concat script": "ffconcat version 1.0\nfile 'secret.ts'\n",
+    "dash manifest": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"></MPD>',
+    "page of an error": "<!DOCTYPE html><html><body>404 Not found</body></html>",
+    "pointer of git lfs": "version https://git-lfs.github.com/spec/v1\noid sha256:aa\nsize 123\n",
+    "subtitles": "1\n00:00:01,000 --> 00:00:02,000\nhello\n",
+}
+
+
+@pytest.mark.case("D1", "D12")
+@pytest.mark.parametrize("kind", TEXTS)
+def test_a_text_that_calls_itself_a_video(tmp_path: Path, kind: str) -> None:
+    encode(tmp_path / "secret.ts", "libx264", pattern(5))
+    path = tmp_path / "odd.mp4"
+    path.write_text(TEXTS[kind])
+    with pytest.raises(VideoError, match=r"odd\.mp4: (it is no video file|its format is none that holds a video)"):
+        Video(path)
+
+
+def test_the_video_beside_a_cover(tmp_path: Path) -> None:
+    """A video with a cover picture, which is the first of its streams."""
+    Image.fromarray(np.full((40, 40, 3), 255, np.uint8)).save(tmp_path / "cover.png")
+    video_file = encode(tmp_path / "plain.mkv", "libx264", pattern(6), options=x264(keyint=3))
+    path = tmp_path / "covered.mp4"
+    with (
+        av.open(str(path), "w") as out,
+        av.open(str(video_file)) as source,
+        av.open(str(tmp_path / "cover.png")) as cover,
+    ):
+        covers = out.add_stream_from_template(cover.streams.video[0])
+        covers.disposition = av.stream.Disposition.attached_pic
+        stream = out.add_stream_from_template(source.streams.video[0])
+        for origin, target in ((cover, covers), (source, stream)):
+            for packet in origin.demux(video=0):
+                if packet.size:
+                    packet.stream = target
+                    out.mux(packet)
+    with av.open(str(path)) as container:
+        assert len(container.streams.video) == 2
+    with Video(path) as video:
+        assert (video.info.frame_count, video.info.width, video.info.height) == (6, 64, 48)
+
+
+def test_the_first_of_two_video_streams(tmp_path: Path) -> None:
+    path = tmp_path / "two.mkv"
+    large = pattern(6, height=64, width=96)
+    with av.open(str(path), "w") as container:
+        streams = []
+        for height, width in ((48, 64), (64, 96)):
+            stream = container.add_stream("libx264", rate=25)
+            stream.height, stream.width, stream.pix_fmt = height, width, "yuv420p"
+            streams.append(stream)
+        for i in range(6):
+            for stream, pictures in zip(streams, (pattern(6), large), strict=True):
+                frame = av.VideoFrame.from_ndarray(pictures[i], format="rgb24")
+                frame.pts = i
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode())
+    with Video(path) as video:
+        assert (video.info.frame_count, video.info.width, video.info.height) == (6, 64, 48)
+        np.testing.assert_array_equal(video.frames([5])[0], sequential(path)[5])
+
+
+@pytest.mark.case("D12")
+def test_sound_alone_is_no_video(tmp_path: Path) -> None:
+    path = write_sound(tmp_path / "a.mp4").rename(tmp_path / "a.m4a")
+    with pytest.raises(VideoError, match=r"no video stream in .*a\.m4a: it holds audio only"):
+        Video(path)
+
+
+def _vanish(path: Path) -> None:
+    path.unlink()
+
+
+def _grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(path.read_bytes())
+
+
+def _shrink(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _become_another(path: Path) -> None:
+    encode(path, {".avi": "mpeg4", ".mp4": "libx264", ".ts": "libx264"}[path.suffix], pattern(9, height=32, width=32))
+
+
+def _become_a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "ts", "avi"])
+@pytest.mark.parametrize("change", [_vanish, _grow, _shrink, _become_another, _become_a_folder])
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path, suffix: str, change: Callable[[Path], None]) -> None:
+    codec = "mpeg4" if suffix == "avi" else "libx264"
+    path = encode(tmp_path / f"a.{suffix}", codec, pattern(60), options={"g": "10"})
+    with Video(path) as video:
+        video.frames([30])
+        change(path)
+        with contextlib.suppress(VideoError):
+            assert video.frames([50, 2, 31]).shape == (3, 48, 64, 3)
+            assert len(video.info.pts_seconds) == video.info.frame_count
+
+
+def test_a_file_that_is_gone_says_so(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.ts", "libx264", pattern(60), options=x264(keyint=10))
+    with Video(path) as video:
+        path.unlink()
+        for _ in range(2):  # a transport stream is read again from its start
+            with pytest.raises(VideoError, match=r"cannot read .*a\.ts: No such file or directory; check the file"):
+                video.frames([50, 2, 31])
+
+
+def test_pictures_are_not_larger_than_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = encode(tmp_path / "a.mp4", "libx264", pattern(3))
+    monkeypatch.setattr("m2clip.data.decode.opening.MOST_PIXELS", 64 * 48)
+    with Video(path) as video:
+        assert video.info.width == 64
+    monkeypatch.setattr("m2clip.data.decode.opening.MOST_PIXELS", 64 * 48 - 1)
+    with pytest.raises(VideoError, match="its pictures are 64 x 48 pixels, more than 3,071 in all; make them smaller"):
+        Video(path)
+
+
+def resident_mib() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webm", "vp8 inside", "mp4", "avi"])
+def test_a_huge_picture_is_refused_before_it_is_made(tmp_path: Path, suffix: str) -> None:
+    """Few bytes that claim 16384 x 16384 pixels or so; as RGB they would be 800 MB."""
+    side = 16383
+    assert side * side > MOST_PIXELS
+    if suffix == "gif":
+        data = bytearray(encode(tmp_path / "a.gif", "gif", pattern(3), pix_fmt="rgb8").read_bytes())
+        data[6:10] = struct.pack("<HH", side, side)
+    elif suffix in ("webm", "vp8 inside"):
+        path = encode(tmp_path / "a.webm", "libvpx", pattern(3), options=VP8)
+        data = bytearray(path.read_bytes())
+        at = data.index(packets_of(path)[0]) + 6  # after the frame tag and the start code
+        data[at : at + 4] = struct.pack("<HH", side, side)
+        if suffix == "webm":
+            for name, old in ((b"\xb0", 64), (b"\xba", 48)):  # PixelWidth, PixelHeight, one byte each
+                at = data.index(name + b"\x81" + bytes([old]))
+                data[at : at + 3] = name + b"\x81" + b"\xff"
+    elif suffix == "mp4":
+        data = bytearray(encode(tmp_path / "a.mp4", "mpeg4", pattern(3)).read_bytes())
+        at = data.index(b"mp4v") + 28
+        data[at : at + 4] = struct.pack(">HH", side, side)
+    else:
+        data = bytearray(encode(tmp_path / "a.avi", "rawvideo", pattern(3), pix_fmt="bgr24").read_bytes())
+        at = data.index(b"strf") + 12
+        data[at : at + 8] = struct.pack("<ii", side, side)
+    before = resident_mib()
+    with contextlib.suppress(VideoError), Video(bytes(data)) as video:
+        # The stream itself knows better than its container.
+        assert (video.info.width, video.info.height) == (64, 48)
+    assert resident_mib() - before < 100
+
+
+def test_pictures_that_become_huge_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m2clip.data.decode.opening.MOST_PIXELS", 64 * 48)
+    path = two_sizes(tmp_path, 6)  # 64x48, then 96x64
+    with Video(path) as video:
+        video.frames([0, 11])
+        assert (video.info.frame_count, video.info.lost_frames, video.info.width) == (6, 6, 64)
