@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from m2clip.data.classes import ClassTable
@@ -144,3 +145,34 @@ def test_places_of_a_list_are_real_places(tmp_path: Path, texts: list[str]) -> N
     samples = read_manifest(path, classes=CLASSES).samples
     (found,) = _real_places(samples)
     assert found.to_pylist() == [os.path.realpath(s.path) if isinstance(s.path, Path) else str(s.path) for s in samples]
+
+
+def test_overlaps_are_those_of_looking_at_every_pair(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def some(count: int, name: str) -> Manifest:
+        spans = np.sort(rng.integers(0, 9, (count, 2)), axis=1) + [0, 1]
+        videos = rng.integers(0, 6, count)
+        return manifest_of(
+            *(
+                Sample(tmp_path / f"{v}.mp4", 0, float(a), None if b == 9 else float(b), f"{name}:{n}")
+                for n, (v, (a, b)) in enumerate(zip(videos, spans.tolist(), strict=True))
+            )
+        )
+
+    for _ in range(50):
+        train, val = some(8, "train"), some(8, "val")
+        pairs = [
+            (one.where, other.where)
+            for other in val.samples
+            for one in train.samples
+            if one.path == other.path
+            and one.start_seconds < (other.end_seconds or np.inf)
+            and other.start_seconds < (one.end_seconds or np.inf)
+        ]
+        *overlap, _ = check_splits(train, val)
+        if not pairs:
+            assert overlap == []
+            continue
+        assert overlap[0].startswith(f"{len({other for _, other in pairs})} of 8 samples")
+        assert overlap[0].endswith(f"({pairs[0][1]}, {pairs[0][0]})")
