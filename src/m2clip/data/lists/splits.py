@@ -75,12 +75,15 @@ def check_repeats(manifest: Manifest) -> list[str]:
 def _overlaps(train: Samples, val: Samples) -> tuple[int, int, int] | None:
     """How many of `val` overlap one of `train`, and the first such pair: (count, index in train, index in val)."""
     trained, tested = _numbers(train), _numbers(val)
-    of_val = np.flatnonzero(np.isin(tested, trained))
-    of_train = np.flatnonzero(np.isin(trained, tested[of_val]))
+    of_val = np.flatnonzero(_among(tested, trained))
+    of_train = np.flatnonzero(_among(trained, tested[of_val]))
     (train_start, train_end), (val_start, val_end) = (
         (start[rows], end[rows]) for (start, end), rows in ((train.bounds(), of_train), (val.bounds(), of_val))
     )
-    meets = _meet(trained[of_train], train_start, train_end, numbers=tested[of_val], starts=val_start, ends=val_end)
+    if all(column is None for one in (train, val) for column in (one.start_seconds, one.end_seconds)):
+        meets = np.ones(len(of_val), bool)
+    else:
+        meets = _meet(trained[of_train], train_start, train_end, numbers=tested[of_val], starts=val_start, ends=val_end)
     if not meets.any():
         return None
     first = int(np.argmax(meets))
@@ -88,6 +91,16 @@ def _overlaps(train: Samples, val: Samples) -> tuple[int, int, int] | None:
         (trained[of_train] == tested[of_val[first]]) & (train_start < val_end[first]) & (train_end > val_start[first])
     )
     return int(meets.sum()), int(of_train[np.argmax(near)]), int(of_val[first])
+
+
+def _among(numbers: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """bool [N]: which of the numbers are others, too; looked up in rising order, several times as fast as `np.isin` for millions."""
+    found = np.zeros(len(numbers), bool)
+    if len(others):
+        others, order = np.sort(others), np.argsort(numbers)
+        sought = numbers[order]
+        found[order] = others[np.minimum(np.searchsorted(others, sought), len(others) - 1)] == sought
+    return found
 
 
 def _meet(
