@@ -12,36 +12,7 @@ from hypothesis import strategies as st
 from m2clip.data.lists.splits import check_splits
 from m2clip.data.manifest import ClassTable, Manifest, Sample, read_manifest
 from m2clip.errors import ManifestError
-
-CLASSES = ClassTable(("jump", "a, b", "None"))
-
-
-def write(folder: Path, text: str | bytes, name: str = "list.txt") -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
-    return path
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        write(folder, b"", name)
-
-
-def pairs(manifest: Manifest) -> list[tuple[str, int]]:
-    base = Path(manifest.source)
-    base = base if base.is_dir() else base.parent
-    return [(sample.path.relative_to(base).as_posix(), sample.label) for sample in manifest.samples]
-
-
-def refused(source: Path, **options) -> str:
-    with pytest.raises(ManifestError) as caught:
-        read_manifest(source, **options)
-    message = str(caught.value)
-    assert source.name in message
-    assert "\n" not in message
-    return message
-
+from tests.data.lists.small_lists import CLASSES, pairs, refused, touch, write
 
 # --- lists
 
@@ -161,7 +132,7 @@ def test_names_are_collected_and_sorted_where_no_table_is_given(tmp_path):
 
 
 def test_ids_need_names(tmp_path):
-    assert "nothing names the classes" in refused(write(tmp_path, "a.mp4 0\nb.mp4 1\n"))
+    assert "nothing names the classes" in refused(write(tmp_path, "a.mp4 0\nb.mp4 1\n"), None)
 
 
 def test_classes_may_be_a_file_and_carry_texts(tmp_path):

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from m2clip.data.lists.class_files import read_classes
 from m2clip.data.lists.class_lists import read_class_lists
-from m2clip.data.manifest import ClassTable, read_manifest
+from m2clip.data.manifest import read_manifest
 from m2clip.errors import ManifestError
+from tests.data.lists.small_lists import CLASSES
 
-CLASSES = ClassTable(("jump", "a, b", "None"))
 ENDINGS = (".csv", ".tsv", ".txt", ".list", ".json", ".parquet", ".txt.gz", ".csv.gz", ".json.gz")
 
 SIGNS = st.text("012abj .,;\t\"'#\n\r\\/:[]{}+-ée\u0301\u00a0\u2028\x85\x1c\ufeff", max_size=60)

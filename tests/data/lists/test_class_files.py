@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from m2clip.data.classes import ClassTable
 from m2clip.data.lists.class_files import read_classes
 from m2clip.errors import ManifestError
+from tests.data.lists import small_lists
 
 
 def write(folder: Path, text: str | bytes, name: str = "classes.csv") -> Path:
-    path = folder / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
-    return path
+    return small_lists.write(folder, text, name)
 
 
 def refused(folder: Path, text: str | bytes, name: str = "classes.csv") -> str:

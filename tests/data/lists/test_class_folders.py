@@ -7,12 +7,7 @@ import pytest
 
 from m2clip.data.manifest import read_manifest
 from m2clip.errors import ManifestError
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+from tests.data.lists.small_lists import touch
 
 
 def found(folder: Path) -> list[tuple[str, str]]:

@@ -6,30 +6,8 @@ from pathlib import Path
 import pytest
 
 from m2clip.data.lists.class_files import read_classes
-from m2clip.data.manifest import ClassTable, read_manifest
-from m2clip.errors import ManifestError
-
-CLASSES = ClassTable(("jump", "a, b", "None"))
-
-
-def write(folder: Path, text: str | bytes, name: str = "list.txt") -> Path:
-    path = folder / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
-    return path
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-
-
-def refused(source: Path, classes: ClassTable | None = CLASSES) -> str:
-    with pytest.raises(ManifestError) as caught:
-        read_manifest(source, classes=classes)
-    assert source.name in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+from m2clip.data.manifest import read_manifest
+from tests.data.lists.small_lists import CLASSES, refused, touch, write
 
 
 def test_the_files_of_something_something(tmp_path: Path) -> None:

@@ -3,27 +3,9 @@
 import unicodedata
 from pathlib import Path
 
-from m2clip.data.manifest import ClassTable, Manifest, read_manifest
+from m2clip.data.manifest import read_manifest
 from m2clip.data.places import WebAddress
-
-CLASSES = ClassTable(("jump", "a, b", "None"))
-
-
-def write(folder: Path, text: str | bytes, name: str = "list.txt") -> Path:
-    path = folder / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
-    return path
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-
-
-def pairs(manifest: Manifest) -> list[tuple[str, int]]:
-    base = Path(manifest.source).parent
-    return [(s.path.relative_to(base).as_posix(), s.label) for s in manifest.samples]
+from tests.data.lists.small_lists import CLASSES, pairs, touch, write
 
 
 def test_lists_of_windows(tmp_path: Path) -> None:

@@ -5,36 +5,9 @@ from pathlib import Path
 import pytest
 
 from m2clip.data.lists.class_files import read_classes
-from m2clip.data.manifest import ClassTable, Manifest, read_manifest
+from m2clip.data.manifest import ClassTable, read_manifest
 from m2clip.errors import ManifestError
-
-CLASSES = ClassTable(("jump", "a, b", "None"))
-
-
-def write(folder: Path, text: str | bytes, name: str = "list.txt") -> Path:
-    path = folder / name
-    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
-    return path
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-
-
-def pairs(manifest: Manifest) -> list[tuple[str, int]]:
-    base = Path(manifest.source).parent
-    return [(s.path.relative_to(base).as_posix(), s.label) for s in manifest.samples]
-
-
-def refused(source: Path, classes: ClassTable | None = CLASSES) -> str:
-    with pytest.raises(ManifestError) as caught:
-        read_manifest(source, classes=classes)
-    assert source.name in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
+from tests.data.lists.small_lists import CLASSES, pairs, refused, touch, write
 
 # --- text
 

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from m2clip.data.lists import listings, text_blocks
 from m2clip.data.lists.listings import ListText, joined
-from m2clip.data.manifest import ClassTable, read_manifest
+from m2clip.data.manifest import read_manifest
 from m2clip.errors import ManifestError
-
-CLASSES = ClassTable(("jump", "a, b", "None"))
+from tests.data.lists.small_lists import CLASSES
 
 
 def outcome(path: Path) -> object:

@@ -11,24 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from m2clip.data.lists import parquet_rows
-from m2clip.data.manifest import ClassTable, read_manifest
+from m2clip.data.manifest import read_manifest
 from m2clip.errors import ManifestError
-
-CLASSES = ClassTable(("jump", "a, b", "None"))
+from tests.data.lists.small_lists import CLASSES, refused
 
 
 def write(folder: Path, columns: dict[str, Any], **options: Any) -> Path:
     path = folder / "list.parquet"
     pq.write_table(pa.table(columns), path, **options)
     return path
-
-
-def refused(path: Path) -> str:
-    with pytest.raises(ManifestError) as caught:
-        read_manifest(path, classes=CLASSES)
-    assert path.name in str(caught.value)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])

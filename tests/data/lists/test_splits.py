@@ -11,20 +11,7 @@ from m2clip.data.lists.splits import _real_places, check_repeats, check_splits
 from m2clip.data.manifest import Manifest, Sample, read_manifest
 from m2clip.data.places import WebAddress
 from m2clip.errors import ManifestError
-
-CLASSES = ClassTable(("jump", "a, b", "None"))
-
-
-def write(folder: Path, text: str, name: str) -> Path:
-    path = folder / name
-    path.write_text(text, "utf-8")
-    return path
-
-
-def touch(folder: Path, *names: str) -> None:
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
+from tests.data.lists.small_lists import CLASSES, touch, write
 
 
 def test_good_splits_have_no_warning(tmp_path):
@@ -151,7 +138,7 @@ def test_overlaps_are_those_of_looking_at_every_pair(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
 
     def some(count: int, name: str) -> Manifest:
-        spans = np.sort(rng.integers(0, 9, (count, 2)), axis=1) + [0, 1]
+        spans = np.sort(rng.integers(0, 9, (count, 2)), axis=1) + np.array([0, 1])
         videos = rng.integers(0, 6, count)
         return manifest_of(
             *(
