@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from m2clip.cli import main
+from tests.odd_videos import without_frames
 from tests.program import NAMES, Ran
 from tests.small_inputs import class_folders, moving_square, tiny_model, write_sound, write_video
 
@@ -40,7 +41,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "cut.mp4").write_bytes(good.read_bytes()[: good.stat().st_size // 3])
     (root / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(9000))
     (root / "text.mp4").write_text("not a video")
-    write_video(root / "no_frames.avi", moving_square(frames=0).reshape(0, 48, 48, 3))
+    without_frames(root / "no_frames.avi")
     model = tiny_model(NAMES)
     model.info = model.info.model_copy(update={"training": {"epochs": 1, "seed": 3}})
     model.save(root / "model.safetensors")

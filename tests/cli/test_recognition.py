@@ -66,6 +66,7 @@ def test_a_bad_video_ends_in_one_sentence(
     ran = m2(command[0], place / name, *command[1:], "--checkpoint", place / "model.safetensors")
     assert ran.code == 1
     assert name in one_sentence(ran)
+    assert ("there is no such file" in one_sentence(ran)) == (name == "missing.mp4")
 
 
 def test_labels_from_a_file_with_further_texts(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from m2clip.data.video import Video
 from m2clip.errors import VideoError
-from tests.odd_videos import encode, pattern
+from tests.odd_videos import encode, pattern, without_frames
 from tests.small_inputs import write_sound
 
 
@@ -27,11 +27,6 @@ def _png(path: Path) -> None:
         container.mux(stream.encode())
 
 
-def _no_frames(path: Path) -> None:
-    whole = encode(path.with_name("whole.avi"), "mpeg4", pattern(3)).read_bytes()
-    path.write_bytes(whole[: whole.index(b"movi") + 4])
-
-
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "there is no such file; check the path"),
     "folder": (
@@ -44,7 +39,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (_no_moov, "whose header is missing (a cut download); fetch or export it again"),
     "sound only": (write_sound, "it holds audio only; give a file with moving pictures"),
     "picture": (_png, "its format is none that holds a video"),
-    "no frames": (_no_frames, "its video is empty or broken; fetch or export it again"),
+    "no frames": (without_frames, "its video is empty or broken; fetch or export it again"),
 }
 
 
