@@ -1,7 +1,7 @@
 """Commands that look at single videos: classify, timeline, embed."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,16 +32,12 @@ from m2clip.cli.options import (
     sampling_options,
     split_labels,
     text_source,
-    view_counts,
 )
-from m2clip.cli.output import print_json, progress_bar, say, show
-from m2clip.errors import VideoError
+from m2clip.cli.output import print_json, say, show
+from m2clip.cli.recognizing import asked_labels, for_each_video, make_recognizer, model_facts, tell_lost_frames
 
 if TYPE_CHECKING:
-    from m2clip.data.text.descriptions import TextSource
     from m2clip.data.video import Video
-    from m2clip.model.video_clip import VideoCLIP
-    from m2clip.recognizer import Labels, Recognizer
 
 
 def classify(
@@ -67,7 +63,7 @@ def classify(
     """Name the action in each video: the most probable of the labels (default: the checkpoint's own classes)."""
     names = split_labels(labels)
     source = text_source(templates, texts)
-    recognizer = _recognizer(
+    recognizer = make_recognizer(
         checkpoint,
         weights=weights,
         views=views,
@@ -78,7 +74,7 @@ def classify(
         precision=precision,
         compiled=compiled,
     )
-    chosen = _labels(recognizer.model, names, labels_file, source)
+    chosen = asked_labels(recognizer.model, names, labels_file, source)
     classes = recognizer.prepare(chosen)
 
     def one(video: str, opened: "Video") -> dict[str, Any]:
@@ -93,11 +89,11 @@ def classify(
             "frame_seconds": read.frame_seconds.tolist(),
         }
 
-    results, code = _for_each(videos, one, bar=json)
+    results, code = for_each_video(videos, one, bar=json)
     if json:
         print_json(
             {
-                **_described(recognizer, checkpoint),
+                **model_facts(recognizer, checkpoint),
                 "reading": classes.reading,
                 "texts": dict(zip(classes.names, classes.texts, strict=True)),
                 "videos": results,
@@ -130,7 +126,7 @@ def timeline(
     """Say what a video shows when, window by window."""
     names = split_labels(labels)
     source = text_source(templates, texts)
-    recognizer = _recognizer(
+    recognizer = make_recognizer(
         checkpoint,
         weights=weights,
         views="1x1",
@@ -141,10 +137,10 @@ def timeline(
         precision=precision,
         compiled=compiled,
     )
-    chosen = _labels(recognizer.model, names, labels_file, source)
+    chosen = asked_labels(recognizer.model, names, labels_file, source)
     with open_video(video) as opened:
         windows = recognizer.timeline(opened, chosen, window_seconds, step_seconds, top)
-        lost = _tell_lost_frames(opened)
+        lost = tell_lost_frames(opened)
         span = recognizer.sampling.span_seconds(opened.info.fps)
     if len(windows) > 1 and span > window_seconds:
         say(
@@ -153,8 +149,8 @@ def timeline(
     if json:
         found = [{**vars(window), "predictions": [vars(one) for one in window.predictions]} for window in windows]
         reading = recognizer.prepare(chosen).reading
-        described = _described(recognizer, checkpoint)
-        print_json({**described, "reading": reading, "video": video, "lost_frames": lost, "windows": found})
+        facts = model_facts(recognizer, checkpoint)
+        print_json({**facts, "reading": reading, "video": video, "lost_frames": lost, "windows": found})
         return
     for window in windows:
         best = "  ".join(f"{found.score:.4f} {found.label}" for found in window.predictions)
@@ -182,7 +178,7 @@ def embed(
     """Turn videos into embeddings of unit norm; say with --out or --json where they go."""
     if out is None and not json:
         raise typer.BadParameter("say where the embeddings go: --out FILE.npz, --json, or both", param_hint="--out")
-    recognizer = _recognizer(
+    recognizer = make_recognizer(
         checkpoint,
         weights=weights,
         views=views,
@@ -196,119 +192,12 @@ def embed(
         from m2clip.report.files import results_folder
 
         results_folder(out.parent)  # before the work, which would be lost
-    results, code = _for_each(videos, lambda _, opened: {"embedding": recognizer.embed(opened).tolist()}, bar=True)
+    results, code = for_each_video(videos, lambda _, opened: {"embedding": recognizer.embed(opened).tolist()}, bar=True)
     if out is not None:
         _write_embeddings(out, [result for result in results if "embedding" in result], checkpoint)
     if json:
-        print_json({**_described(recognizer, checkpoint), "unit_norm": True, "videos": results})
+        print_json({**model_facts(recognizer, checkpoint), "unit_norm": True, "videos": results})
     raise typer.Exit(code)
-
-
-def _recognizer(
-    checkpoint: str,
-    *,
-    weights: str | None,
-    views: str,
-    sampling: Mapping[str, Any],
-    strength: float | None,
-    device: str | None,
-    precision: PrecisionName,
-    compiled: bool,
-    texts: "TextSource | None" = None,
-) -> "Recognizer":
-    temporal, spatial = view_counts(views)
-    from m2clip.recognizer import Recognizer
-
-    if checkpoint == "builtin":
-        say("the builtin model knows coloured shapes, not the world; choose another with --checkpoint")
-    recognizer = Recognizer(
-        checkpoint,
-        weights=weights,
-        **sampling,
-        views_temporal=temporal,
-        views_spatial=spatial,
-        device=device,
-        strength=strength,
-        precision=precision.value,
-        texts=texts,
-    )
-    if compiled:
-        recognizer.compile(tell=say)
-    info = recognizer.model.info
-    for sentence in recognizer.sampling.departures(info.sampling) if info.trained else ():
-        say(sentence)
-    return recognizer
-
-
-def _described(recognizer: "Recognizer", checkpoint: str) -> dict[str, Any]:
-    from m2clip.model.precision import precision_of
-
-    info = recognizer.model.info
-    return {
-        "checkpoint": checkpoint,
-        "backbone": info.backbone,
-        "trained": info.trained,
-        "loaded_tensors": recognizer.model.loaded_tensors,
-        **recognizer.sampling.document(),
-        "trained_frames": info.frames if info.trained else None,
-        "trained_sampling": info.sampling.document() if info.trained else None,
-        "strength": recognizer.model.strength,
-        "precision": precision_of(recognizer.model),
-        "views": {"temporal": recognizer.views_temporal, "spatial": recognizer.views_spatial},
-    }
-
-
-def _for_each(
-    videos: Sequence[str], work: "Callable[[str, Video], dict[str, Any]]", *, bar: bool
-) -> tuple[list[dict[str, Any]], int]:
-    """Results in the order of the videos and the exit code: a bad video is named, and the others are still done."""
-    results, code = [], 0
-    with progress_bar("videos", shown=bar and len(videos) > 1) as progress:
-        for video in videos:
-            try:
-                with open_video(video) as opened:
-                    result = work(video, opened)
-                    results.append({"video": video, "lost_frames": _tell_lost_frames(opened), **result})
-            except VideoError as error:
-                say(str(error))
-                results.append({"video": video, "error": str(error)})
-                code = 1
-            progress(len(results), len(videos))
-    return results, code
-
-
-def _tell_lost_frames(opened: "Video") -> int:
-    """How many frames damage has taken, as far as they were looked for; it is told, for the result is of the others."""
-    info = opened.info
-    if info.lost_frames:
-        say(
-            f"{opened.name}: {info.lost_frames} of {info.frame_count + info.lost_frames} frames are lost; the others are used"
-        )
-    return info.lost_frames
-
-
-def _labels(
-    model: "VideoCLIP", names: list[str] | None, file: Path | None, source: "TextSource | None"
-) -> "Labels | None":
-    """What the user asks for; a file with further texts gives a mapping from names to texts."""
-    if names is not None and file is not None:
-        raise typer.BadParameter("give --labels or --labels-file, not both", param_hint="--labels")
-    if file is None:
-        return names
-    from m2clip.data.manifest import read_classes
-    from m2clip.data.text.prompts import class_texts
-
-    table = read_classes(file)
-    if not table.texts:
-        return table.names
-    if source is not None:
-        texts = source.texts(table.names, further=table.texts)
-    else:
-        info = model.info
-        texts = class_texts(
-            table.names, template=info.template, more_templates=info.more_templates, further=table.texts
-        )
-    return dict(zip(table.names, texts, strict=True))
 
 
 def _write_embeddings(out: Path, results: Sequence[Mapping[str, Any]], checkpoint: str) -> None:
