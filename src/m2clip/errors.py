@@ -7,6 +7,9 @@ Each message is one sentence that says what is wrong, where, and what to do; the
 class M2CLIPError(ValueError):
     """Base of every error that bad input causes."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))  # a quoted file name may hold a line break
+
 
 class ConfigError(M2CLIPError):
     """A configuration, option or argument cannot be used."""

@@ -105,6 +105,8 @@ def test_a_name_that_is_no_text(path: Path, tmp_path: Path, expected: np.ndarray
         ("a\0b.mp4", "there is no such file"),
         ("x" * 5000, "File name too long"),
         ("-", "there is no such file"),
+        ("a\nb.mp4", "cannot read a b.mp4: there is no such file"),
+        (Path("a\r\nb\u2028c.mp4"), "cannot read a b c.mp4: there is no such file"),
         ("file:///home/a.mp4", "cannot read file:///home/a.mp4: give the path alone, without file://"),
         (Path("https://host/a.mp4"), "a Path holds no web address, for it merges the slashes; pass a string"),
         ("ftp://host/a.mp4", "only addresses that begin with http:// or https:// are fetched; fetch it first and"),
