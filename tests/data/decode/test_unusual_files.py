@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from m2clip.data.decode.opening import MOST_PIXELS
 from m2clip.data.video import Video
@@ -100,6 +100,21 @@ def test_an_animated_webp_is_told_apart_by_its_sentence(tmp_path: Path) -> None:
         Video(tmp_path / "a.webp")
 
 
+@pytest.mark.case("D12")
+def test_a_still_avif_is_no_video_and_an_animated_one_is(tmp_path: Path) -> None:
+    """Both hold a still as a stream of its own; the animation is another."""
+    if not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    images = [Image.new("RGB", (64, 64), (level,) * 3) for level in (0, 80, 160, 240)]
+    images[0].save(tmp_path / "still.avif")
+    images[0].save(tmp_path / "animated.avif", save_all=True, append_images=images[1:], duration=40)
+    with pytest.raises(VideoError, match=r"no video stream in .*still\.avif: it is a still image; give a file with"):
+        Video(tmp_path / "still.avif")
+    with Video(tmp_path / "animated.avif") as video:
+        np.testing.assert_allclose(video.frames(range(4))[:, 32, 32, 0], [0, 80, 160, 240], atol=3)
+        np.testing.assert_allclose(video.info.pts_seconds, [0, 0.04, 0.08, 0.12], atol=1e-6)
+
+
 TEXTS = {
     "hls playlist": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nsecret.ts\n#EXT-X-ENDLIST\n",
     "concat script": "ffconcat version 1.0\nfile 'secret.ts'\n",
@@ -120,24 +135,27 @@ def test_a_text_that_calls_itself_a_video(tmp_path: Path, kind: str) -> None:
         Video(path)
 
 
-def test_the_video_beside_a_cover(tmp_path: Path) -> None:
-    """A video with a cover picture, which is the first of its streams."""
-    Image.fromarray(np.full((40, 40, 3), 255, np.uint8)).save(tmp_path / "cover.png")
-    video_file = encode(tmp_path / "plain.mkv", "libx264", pattern(6), options=x264(keyint=3))
-    path = tmp_path / "covered.mp4"
+def with_cover(path: Path, source: Path) -> Path:
+    """The first stream of a file behind a cover picture, which comes first."""
+    Image.fromarray(np.full((40, 40, 3), 255, np.uint8)).save(path.with_suffix(".png"))
     with (
         av.open(str(path), "w") as out,
-        av.open(str(video_file)) as source,
-        av.open(str(tmp_path / "cover.png")) as cover,
+        av.open(str(source)) as played,
+        av.open(str(path.with_suffix(".png"))) as cover,
     ):
-        covers = out.add_stream_from_template(cover.streams.video[0])
-        covers.disposition = av.stream.Disposition.attached_pic
-        stream = out.add_stream_from_template(source.streams.video[0])
-        for origin, target in ((cover, covers), (source, stream)):
-            for packet in origin.demux(video=0):
+        streams = [out.add_stream_from_template(file.streams[0]) for file in (cover, played)]
+        streams[0].disposition = av.stream.Disposition.attached_pic
+        for file, stream in zip((cover, played), streams, strict=True):
+            for packet in file.demux(file.streams[0]):
                 if packet.size:
-                    packet.stream = target
+                    packet.stream = stream
                     out.mux(packet)
+    return path
+
+
+def test_the_video_beside_a_cover(tmp_path: Path) -> None:
+    video_file = encode(tmp_path / "plain.mkv", "libx264", pattern(6), options=x264(keyint=3))
+    path = with_cover(tmp_path / "covered.mp4", video_file)
     with av.open(str(path)) as container:
         assert len(container.streams.video) == 2
     with Video(path) as video:
@@ -169,6 +187,34 @@ def test_the_first_of_two_video_streams(tmp_path: Path) -> None:
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "a.mp4").rename(tmp_path / "a.m4a")
     with pytest.raises(VideoError, match=r"no video stream in .*a\.m4a: it holds audio only"):
+        Video(path)
+
+
+@pytest.mark.case("D12")
+def test_a_cover_is_named_where_nothing_else_is_seen(tmp_path: Path) -> None:
+    """Sound with a cover, as music has it: "audio, video only" would contradict itself."""
+    path = with_cover(tmp_path / "song.mp4", write_sound(tmp_path / "sound.mp4"))
+    with pytest.raises(VideoError, match=r"no video stream in .*song\.mp4: it holds audio and a cover only; give"):
+        Video(path)
+
+
+@pytest.mark.case("D2")
+def test_an_index_that_is_cut_before_its_video_says_so(tmp_path: Path) -> None:
+    """The streams of an MP4 are known as far as its index reaches."""
+    whole = encode(tmp_path / "whole.mp4", "libx264", pattern(6)).read_bytes()
+    path = tmp_path / "cut.mp4"
+    path.write_bytes(whole[: whole.index(b"tkhd") + 10])
+    with pytest.raises(VideoError, match=r"cut\.mp4: it holds .* only, and the file is cut; fetch or copy it again"):
+        Video(path)
+
+
+@pytest.mark.case("D2")
+def test_a_stream_that_ends_before_its_first_packet(tmp_path: Path) -> None:
+    """3,000 zeros hide the start of a transport stream from FFmpeg, which then calls that the end of the file."""
+    whole = encode(tmp_path / "whole.ts", "libx264", pattern(6)).read_bytes()
+    path = tmp_path / "odd.ts"
+    path.write_bytes(bytes(3000) + whole)
+    with pytest.raises(VideoError, match=r"odd\.ts: it is no video file, or one whose header is missing"):
         Video(path)
 
 

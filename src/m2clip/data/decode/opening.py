@@ -31,6 +31,8 @@ _OPTIONS = {
     "max_streams": str(_MOST_STREAMS),
     "max_pixels": str(MOST_PIXELS),  # for the decoders that FFmpeg opens to look at a file
 }
+# MP4s of images: FFmpeg gives each still, and each tile of one, as a stream of one frame, also beside an animation.
+_IMAGE_BRANDS = ("avif", "avis", "heic", "heix", "hevc", "mif1", "msf1")
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -44,12 +46,12 @@ class VideoFile:
         with source.open("rb") if isinstance(source, Path) else nullcontext(source) as content:
             self.is_cut = is_cut(content, name=name)
             """Whether the file ends before its outermost parts do, as they give their sizes."""
-        self.container, self.stream = _open(source, name)
+        self.container, self.stream = _open(source, name, is_cut=self.is_cut)
 
     def reopen(self) -> None:
         """Go back to the start: a new container is there for certain; seeking back is not exact in every format."""
         with naming_errors(self.name):  # a file that is gone is no broken data, which those who read go on after
-            container, stream = _open(self.source, self.name)
+            container, stream = _open(self.source, self.name, is_cut=self.is_cut)
         self.close()
         self.container, self.stream = container, stream
 
@@ -70,7 +72,7 @@ def naming_errors(name: str) -> Iterator[None]:
         raise VideoError(f"cannot read {name}: {reason}; check the file and its permissions") from error
 
 
-def _open(source: Path | BinaryIO, name: str) -> tuple[InputContainer, VideoStream]:
+def _open(source: Path | BinaryIO, name: str, *, is_cut: bool) -> tuple[InputContainer, VideoStream]:
     if not isinstance(source, Path):
         source.seek(0)
     # The prefix keeps a name such as "http:x.mp4" a file name.
@@ -82,13 +84,13 @@ def _open(source: Path | BinaryIO, name: str) -> tuple[InputContainer, VideoStre
             f"no video stream in {name}: its format is none that holds a video "
             "(mp4, mov, mkv, webm, avi, mpeg, flv, wmv, gif); convert it"
         ) from error
-    except av.InvalidDataError as error:
+    except (av.InvalidDataError, av.EOFError) as error:
         raise VideoError(
             f"cannot read {name}: it is no video file, or one whose header is missing (a cut download); "
             "fetch or export it again"
         ) from error
     try:
-        return container, _video_stream(container, name)
+        return container, _video_stream(container, name, is_cut=is_cut)
     except BaseException:
         container.close()
         raise
@@ -107,12 +109,17 @@ def _check_present(source: Path | BinaryIO, name: str) -> None:
         raise VideoError(f"cannot read {name}: the file is empty; fetch or copy it again")
 
 
-def _video_stream(container: InputContainer, name: str) -> VideoStream:
+def _video_stream(container: InputContainer, name: str, *, is_cut: bool) -> VideoStream:
     streams = [stream for stream in container.streams.video if not stream.disposition & _PICTURES]
     if not streams:
-        held = ", ".join(sorted({stream.type for stream in container.streams}))
-        what = f"it holds {held} only" if held else "it holds no stream at all"
-        raise VideoError(f"no video stream in {name}: {what}; give a file with moving pictures")
+        kinds = {"a cover" if stream.type == "video" else stream.type for stream in container.streams}
+        what = f"it holds {' and '.join(sorted(kinds, reverse=True))} only" if kinds else "it holds no stream at all"
+        remedy = ", and the file is cut; fetch or copy it again" if is_cut else "; give a file with moving pictures"
+        raise VideoError(f"no video stream in {name}: {what}{remedy}")
+    if container.metadata.get("major_brand") in _IMAGE_BRANDS:
+        streams = [stream for stream in streams if stream.frames > 1]
+        if not streams:
+            raise VideoError(f"no video stream in {name}: it is a still image; give a file with moving pictures")
     stream = streams[0]
     if stream.codec_context is None:
         raise VideoError(f"cannot read {name}: PyAV has no decoder for its codec; convert it to h264 in mp4")
