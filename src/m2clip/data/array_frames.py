@@ -94,7 +94,11 @@ def _array_of(tensor: Any) -> np.ndarray:
     try:
         return tensor.detach().cpu().numpy()
     except (TypeError, RuntimeError) as error:  # of a type that NumPy lacks, sparse, without data
-        raise VideoError(f"a tensor of type {tensor.dtype} is no video: pixels must be uint8, 0 to 255") from error
+        is_bytes = str(tensor.dtype) == "torch.uint8"
+        reason = (
+            "it is sparse, nested or without data; pass a dense one" if is_bytes else "pixels must be uint8, 0 to 255"
+        )
+        raise VideoError(f"a tensor of type {tensor.dtype} is no video: {reason}") from error
 
 
 def _as_frames(array: np.ndarray, *, tensor: bool) -> np.ndarray:
@@ -119,9 +123,14 @@ def _remedy(array: np.ndarray, *, tensor: bool) -> str:
     if array.ndim == 1:
         return f"pass frames [T, H, W, 3], or the bytes of a video file as bytes({'x.numpy()' if tensor else 'x'})"
     if array.dtype != np.uint8:
-        scaled = " (x * 255).round() first if they run from 0 to 1," if array.dtype.kind == "f" else ""
-        scaled = " scaled first if they run beyond," if array.dtype.kind in "iu" else scaled
-        return f"pixels must be of type uint8, 0 to 255;{scaled} then {'x.byte()' if tensor else 'x.astype(np.uint8)'}"
+        wanted, cast = "pixels must be of type uint8, 0 to 255", "x.byte()" if tensor else "x.astype(np.uint8)"
+        how = {
+            "f": f"; (x * 255).round() first if they run from 0 to 1, then {cast}",
+            "i": f"; scaled first if they run beyond, then {cast}",
+            "u": f"; scaled first if they run beyond, then {cast}",
+            "b": f"; pass {cast} * 255",
+        }
+        return wanted + how.get(array.dtype.kind, "")
     if array.ndim == 3 and (shape[2] == 3 or shape[0] == 3):
         one = "x[None]" if shape[2] == 3 or tensor else "x.transpose(1, 2, 0)[None]"
         return f"it looks like a single image; pass {one} for a video of one frame"
