@@ -346,3 +346,18 @@ def test_a_file_named_alone_is_taken_from_the_folder_of_its_class(tmp_path: Path
         "named.avi",  # its class has no folder
     ]
     assert [sample.path.name for sample in manifest.missing()] == ["gone.avi", "gone.avi", "named.avi"]
+
+
+@pytest.mark.parametrize(("one", "other"), [("Run", "run"), ("high jump", "high_jump"), ("caf\u00e9", "cafe\u0301")])
+def test_two_spellings_of_a_class_are_not_two_classes(tmp_path: Path, one: str, other: str) -> None:
+    listed = write(tmp_path, f"path,label\na.mp4,{one}\nb.mp4,sit\nc.mp4,{other}\n", "l.csv")
+    message = refused(listed, None)
+    assert f"stands as {one!r} at {tmp_path}/l.csv:2: write one of them" in message
+    touch(tmp_path, f"folders/{one}/a.mp4", f"folders/{other}/b.mp4")
+    assert "write one of them" in refused(tmp_path / "folders", None)
+
+
+def test_a_class_file_may_have_both_spellings(tmp_path: Path) -> None:
+    table = ClassTable(("Run", "run"))
+    listed = write(tmp_path, "path,label\na.mp4,run\nb.mp4,Run\n", "l.csv")
+    assert read_manifest(listed, classes=table).samples.labels.tolist() == [1, 0]

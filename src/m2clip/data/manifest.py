@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from m2clip.data.classes import ClassTable, all_numbers
+from m2clip.data.classes import ClassTable, all_numbers, fold_name
 from m2clip.data.lists.class_files import read_classes
 from m2clip.data.lists.class_folders import read_class_folders
 from m2clip.data.lists.json_lists import JSON, JsonList
@@ -95,6 +95,8 @@ def _of_folder(source: Path, classes: ClassTable | None) -> Manifest:
         (str(source / found.texts[int(row)].as_py()), found.classes[code])
         for code, row in zip(used, first_rows, strict=True)
     ]
+    if classes is None:
+        _refuse_two_spellings([(str(source / name), name) for name in found.classes])
     table = classes or ClassTable(found.classes)
     labels = np.array(table.resolve(named, by_name=classes is None), np.int64)[codes]
     samples = Samples(ListedPlaces(source, found.texts, labels), labels)
@@ -146,4 +148,17 @@ def _collect_classes(named: Sequence[tuple[str, str]]) -> ClassTable:
             f"{where}: the labels are ids ({shown(label)}), but nothing names the classes: "
             "give a class file (CSV id,name or a text file with one name a line)"
         )
+    _refuse_two_spellings(named)
     return ClassTable(tuple(names))
+
+
+def _refuse_two_spellings(named: Sequence[tuple[str, str]]) -> None:
+    """Where nothing else names the classes, `Run` and `run`, or `high jump` and `high_jump`, would become two."""
+    first_of: dict[str, tuple[str, str]] = {}
+    for where, label in named:
+        other, spelling = first_of.setdefault(fold_name(label), (where, label))
+        if spelling != label:
+            raise ManifestError(
+                f"{where}: the class {shown(label)} stands as {shown(spelling)} at {other}: write one of them, or, if they are "
+                "two classes, give a class file that has both"
+            )

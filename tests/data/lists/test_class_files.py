@@ -30,6 +30,22 @@ def refused(folder: Path, text: str | bytes, name: str = "classes.csv") -> str:
 # --- reading
 
 
+def test_names_in_quotes_lose_them(tmp_path: Path) -> None:
+    names = ("high jump", "run", 'say "hi"')
+    assert read_classes(write(tmp_path, '"high jump"\nrun\nsay "hi"\n', "n.txt")).names == names
+    assert read_classes(write(tmp_path, '1 "high jump"\n2 run\n3 say "hi"\n', "n.txt")).names == names
+    assert read_classes(write(tmp_path, '"a" or "b"\n" c "\n', "n.txt")).names == ('"a" or "b"', "c")
+
+
+def test_ids_of_a_json_file_that_count_from_1(tmp_path: Path) -> None:
+    assert "2 classes have the ids 0..1, not 1..2: count them from 0" in refused(tmp_path, '{"b": 2, "a": 1}', "c.json")
+
+
+def test_faults_of_the_table_name_the_file(tmp_path: Path) -> None:
+    assert "n.txt: the name of class 0 is empty" in refused(tmp_path, '" "\nrun\n', "n.txt")
+    assert "n.json: the classes 0 and 1 are called" in refused(tmp_path, '["caf\u00e9", "cafe\u0301"]', "n.json")
+
+
 @pytest.mark.case("L7")
 def test_rows_in_any_order_give_the_same_table(tmp_path):
     lines = ["0,run", '1,"a, b"', "2,None", "3,007", '4,say ""hi""', "5,nan", "6,Überholen 🙂"]

@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from m2clip.data.classes import ClassTable
 from m2clip.data.lists.json_lists import JSON, read_class_names
-from m2clip.data.lists.text_files import SUFFIXES, ListFile, check_suffix, read_list_file, shown, split_line
+from m2clip.data.lists.text_files import SUFFIXES, ListFile, check_suffix, read_list_file, shown, split_line, unquoted
 from m2clip.errors import ManifestError
 
 _COLUMNS = ("id", "name")
@@ -26,11 +27,11 @@ def read_classes(path: str | Path) -> ClassTable:
     path = Path(path)
     check_suffix(path, (*SUFFIXES, JSON))
     if path.name.lower().removesuffix(".gz").endswith(JSON):
-        return ClassTable(read_class_names(path))
+        return _table(path, read_class_names(path))
     file = read_list_file(path)
     if file.is_csv or set(_COLUMNS) <= set(file.header(_COLUMNS).cells):
         return _read_csv(file)
-    lines = list(file.lines())
+    lines = [(number, unquoted(line).strip()) for number, line in file.lines()]
     _refuse_empty(file, lines)
     for number, line in lines:
         if line.startswith(("# ", "#\t")) or line == "#":
@@ -51,10 +52,18 @@ def read_classes(path: str | Path) -> ClassTable:
             f"{file.where(first)}: {shown(line)} would be a class: remove the header, or write a CSV id,name if it is one"
         )
     if 1 < len(numbered) == len(lines):
-        return _numbered(file, [(number, int(match[1]), match[2]) for number, match in numbered])
+        return _numbered(file, [(number, int(match[1]), unquoted(match[2]).strip()) for number, match in numbered])
     _refuse_repeated_names(file, lines)
     _refuse_numbers_behind(file, lines)
-    return ClassTable(tuple(line for _, line in lines))
+    return _table(path, tuple(line for _, line in lines))
+
+
+def _table(path: Path, *columns: tuple[Any, ...], first_id: int = 0) -> ClassTable:
+    """A table whose faults name the file."""
+    try:
+        return ClassTable(*columns, first_id=first_id)
+    except ManifestError as error:
+        raise ManifestError(f"{path}: {error}") from None
 
 
 def _refuse_numbers_behind(file: ListFile, lines: Sequence[tuple[int, str]]) -> None:
@@ -94,7 +103,7 @@ def _numbered(file: ListFile, lines: Sequence[tuple[int, int, str]]) -> ClassTab
         )
     ordered = sorted(lines, key=lambda line: line[1])
     _refuse_repeated_names(file, [(number, name) for number, _, name in lines])
-    return ClassTable(tuple(name for _, _, name in ordered), first_id=first)
+    return _table(file.path, tuple(name for _, _, name in ordered), first_id=first)
 
 
 def _are_ids(numbers: Iterable[int]) -> bool:
@@ -135,7 +144,8 @@ def _read_csv(file: ListFile) -> ClassTable:
     _refuse_repeated_names(file, [(line, row.get(key, "")) for key in ("name", "dir") for line, row in rows])
     ordered = [table[index] for index in range(len(table))]
     text_columns = sorted((key for key in ordered[0] if key.startswith("text_")), key=lambda key: int(key[5:]))
-    return ClassTable(
+    return _table(
+        file.path,
         tuple(row["name"] for row in ordered),
         tuple(tuple(row[key] for key in text_columns if row[key]) for row in ordered) if text_columns else (),
         tuple(row["dir"] for row in ordered) if "dir" in ordered[0] else (),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from m2clip.data.lists.listed_rows import TIMES, Row, Rows, check_row, rows_of
-from m2clip.data.lists.text_files import ListFile, read_list_file, shown
+from m2clip.data.lists.text_files import ListFile, read_list_file, shown, unquoted
 from m2clip.errors import ManifestError
 
 JSON = ".json"
@@ -70,14 +70,19 @@ def read_class_names(path: Path) -> tuple[str, ...]:
                 )
             name_of[int(index)] = name
         if sorted(name_of) != list(range(len(name_of))):
+            remedy = (
+                "count them from 0"
+                if sorted(name_of) == list(range(1, len(name_of) + 1))
+                else "number them without a gap"
+            )
             raise ManifestError(
-                f"{path}: {len(name_of)} classes have the ids 0..{len(name_of) - 1}: number them without a gap"
+                f"{path}: {len(name_of)} classes have the ids 0..{len(name_of) - 1}, not {min(name_of)}..{max(name_of)}: {remedy}"
             )
         names = [name_of[index] for index in range(len(name_of))]
     else:
         raise ManifestError(f'{path} names no class: write {{"jump": 0, "run": 1}} or ["jump", "run"]')
     # Kinetics' names come with quotes of their own where they have a space.
-    names = [name[1:-1] if len(name) > 2 and name[0] == name[-1] == '"' else name for name in map(str.strip, names)]
+    names = [unquoted(name.strip()) for name in names]
     known: set[str] = set()
     for name in names:
         if name in known or not name:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from m2clip.data.lists.text_files import Header, ListPart, shown, split_line
+from m2clip.data.lists.text_files import Header, ListPart, shown, split_line, unquoted
 from m2clip.errors import ManifestError
 
 # What counts as a video in a folder per class, and what tells a path from a label in a list. A list may name any file.
@@ -178,11 +178,9 @@ def _split(line: str) -> tuple[str, str]:
         between = path[end:].strip(" \t")
         if not between.isdecimal() and not set(between) & set("/\\"):  # a name of several words
             path, label = path[:end], line[end:].strip(" \t")
-    if len(label) > 2 and label[0] == label[-1] == '"' and '"' not in label[1:-1]:
-        label = label[1:-1]
-    if len(path) > 2 and path[0] == path[-1] == '"' and '"' not in path[1:-1]:
-        path = path[1:-1]  # no video's name ends in a double quote: they stand around a path with spaces
-    return path, label
+    return unquoted(path), unquoted(
+        label
+    )  # no video's name ends in a double quote: they stand around a path with spaces
 
 
 def _last_end(path: str) -> int:

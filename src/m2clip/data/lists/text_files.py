@@ -183,6 +183,11 @@ def split_line(line: str) -> tuple[str, str]:
     return (line[:cut].rstrip(" \t"), line[cut + 1 :]) if cut > 0 else (line, "")
 
 
+def unquoted(text: str) -> str:
+    """The text without double quotes that stand around the whole of it and nowhere inside."""
+    return text[1:-1] if len(text) > 2 and text[0] == text[-1] == '"' and '"' not in text[1:-1] else text
+
+
 def _cells(line: str, delimiter: str) -> tuple[str, ...]:
     try:
         cells = next(csv.reader([line], skipinitialspace=True, delimiter=delimiter), [])
