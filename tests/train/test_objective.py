@@ -127,6 +127,7 @@ def test_loss_and_gradient_are_those_of_the_global_batch(tmp_path: Path) -> None
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     errors = [process.communicate(timeout=120)[1] for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], errors
+    assert not any("deprecated" in error for error in errors)
     alone, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1-0", "2-0", "2-1"))
     assert len(alone) == 5
     for n, (one, *pair) in enumerate(zip(alone, first, second, strict=True)):

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,9 +41,6 @@ from m2clip.train.preparation import (
 from m2clip.train.readback import global_counts, read_step
 from m2clip.train.state import TrainingState
 from m2clip.train.validation import measure_checkpoint, validate
-
-if TYPE_CHECKING:
-    pass
 
 LAST, BEST, STATE = "last.safetensors", "best.safetensors", "last.state.pt"
 TEST = "test"
@@ -156,6 +153,9 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
             for parts in _groups(loader, options.accumulate):
                 waited = time.perf_counter() - started
                 step += 1
+                if config.data.on_bad_file == "stop":
+                    # Each process hears of the file, and ends by itself: none is left waiting for the one that met it.
+                    files.note(everywhere([file for batch in parts for file in batch.bad]), ())
                 rate = learning_rate(step, warmup_steps=warmup_steps, all_steps=all_steps)
                 for group, peak in zip(optimizer.param_groups, peak_rates, strict=True):
                     group["lr"] = peak * rate
@@ -196,7 +196,9 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
             bad, damaged = everywhere(bad), everywhere(damaged)
             files.note(bad, damaged)
             if loss_sum[1] == 0:
-                raise VideoError(f"{training.source}: none of its {len(places)} videos could be read; check the paths")
+                raise VideoError(
+                    f"{training.source}: none of its {len(places)} videos could be read; the first: {bad[0].reason}"
+                )
             loss = float(loss_sum[0] / loss_sum[1])
             first_loss = loss if epoch == 0 else first_loss
             if average.after_epoch(epoch):

@@ -5,10 +5,11 @@ given by each process as W * (its own sum) / (global count): the average of thes
 not be read and the shares differ in size. The contrastive term is computed whole by every process from gathered embeddings.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -131,7 +132,7 @@ class Objective:
         there = owners != NOBODY
         videos = embedding
         if self._weights["contrastive"] > 0:
-            videos = gathered(fabric, F.pad(embedding, (0, 0, 0, empty)), sync_grads=True).flatten(0, 1)[there]
+            videos = gathered(fabric, F.pad(embedding, (0, 0, 0, empty))).flatten(0, 1)[there]
         return videos, owners[there], int(there.sum())
 
     def _mask(self, batch: Batch, epoch: int) -> MaskedTexts:
@@ -151,6 +152,23 @@ class Objective:
         )
 
 
-def gathered(fabric: "Fabric", tensor: Tensor, *, sync_grads: bool = False) -> Tensor:
-    """A tensor of each process, stacked: [...] -> [W, ...]; with `sync_grads` gradients flow back to their process."""
-    return tensor[None] if fabric.world_size == 1 else fabric.all_gather(tensor, sync_grads=sync_grads)  # type: ignore[return-value]
+def gathered(fabric: "Fabric", tensor: Tensor) -> Tensor:
+    """A tensor of each process, stacked: [...] -> [W, ...]; gradients flow back to their process."""
+    return tensor[None] if fabric.world_size == 1 else cast(Tensor, _Gathered.apply(tensor))
+
+
+class _Gathered(torch.autograd.Function):
+    """What torch.distributed.nn.functional.all_gather did, which PyTorch deprecates for a module that is not public."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        rows = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(rows, own.contiguous())
+        return torch.stack(rows)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """The loss of each process depends on the rows of all, so a row's gradient is the sum over the processes."""
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total[dist.get_rank()]
