@@ -79,6 +79,23 @@ def test_the_mean_of_texts_needs_more_than_one(videos: Path) -> None:
     assert len(build_model(config, read_data(config)[0]).info.texts[0]) == 2
 
 
+@pytest.mark.case("T1")
+def test_steps_too_few_and_small_to_learn_from_are_doubted(videos: Path) -> None:
+    """30 steps at 3e-5, as the default rate is at a batch of 8: half of 30 * 3.125e-5 is 0.0005."""
+    config = settings(videos, **{"train.batch_size": 8, "train.epochs": 30})
+    told = [doubt for doubt in doubts(config, read_data(config)[0]) if "few and small" in doubt]
+    assert [sentence[: sentence.index(", where")] for sentence in told] == [
+        "the steps are few and small: 30 of them, with train.lr at 3.1e-05 and less, can move a weight by about 0.0005 in all"
+    ]
+    for changes in (
+        {"train.lr": 3e-3, "train.batch_size": 8, "train.epochs": 30},
+        {"train.batch_size": 8, "train.epochs": 400},
+        {"model.method": "full", "train.batch_size": 8, "train.epochs": 30},
+    ):
+        config = settings(videos, **changes)
+        assert not any("few and small" in doubt for doubt in doubts(config, read_data(config)[0]))
+
+
 @pytest.mark.slow
 def test_a_run_with_descriptions_leaves_them_in_its_checkpoint(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.json").write_text('{"moving": ["it goes", "it runs"], "bouncing": "it jumps"}')
