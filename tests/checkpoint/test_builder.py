@@ -115,6 +115,8 @@ def test_state_dicts_that_are_no_clip(tmp_path: Path) -> None:
     [
         ({"class_names": ("run", "run")}, "create: class names are empty or repeat"),
         ({"class_names": ("run", " ")}, "the name of class 1 is empty: name the class"),
+        ({"class_names": "run"}, "class_names is 'run', but must be a list of texts"),
+        ({"class_names": (0, 1)}, "class_names is (0, 1), but must be a list of texts"),
         ({"frames": 0}, "create: frames: Input should be greater than or equal to 1"),
         ({"frames": 10**9}, "create: frames: "),
         ({"stride_frames": -1}, "create: stride_frames: "),
@@ -125,3 +127,21 @@ def test_arguments_that_make_no_model(settings: dict[str, Any], message: str) ->
         create("builtin", **settings)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    """One number in a checkpoint's adapter, and one in the CLIP that a new model is built on: no score would have a meaning."""
+    model = tiny_model(("run", "walk"))
+    model.trained_parameters()["visual_head.linear.bias"].data[1] = value
+    model.save(tmp_path / "run.safetensors")
+    with pytest.raises(
+        CheckpointError, match=r"run.safetensors holds weights that are not finite: visual_head.linear.bias; "
+    ):
+        load(tmp_path / "run.safetensors")
+    state = create("builtin").clip.state_dict()
+    key = next(name for name in state if name.endswith("bias"))
+    state[key] = torch.full_like(state[key], value)
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / "clip.safetensors")
+    with pytest.raises(CheckpointError, match=f"clip.safetensors holds weights that are not finite: {key}; "):
+        create("builtin", weights=tmp_path / "clip.safetensors", quick_gelu=True)

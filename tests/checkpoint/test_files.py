@@ -180,6 +180,10 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: 
     torch.save({"visual.conv1.weight": _Evil()}, tmp_path / "evil.pt")
     with pytest.raises(CheckpointError, match="is no file of plain tensors and is not opened otherwise"):
         read_tensors(tmp_path / "evil.pt")
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+    with pytest.raises(CheckpointError) as caught:
+        read_tensors(tmp_path / "module.pt")
+    assert str(caught.value).endswith("or holds whole objects; copy it again, or save its state dict alone")
     with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
         archive.writestr("a/code/__torch__.py", "")
         archive.writestr("a/data.pkl", pickle.dumps(_Evil(), protocol=2))

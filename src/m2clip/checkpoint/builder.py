@@ -88,8 +88,12 @@ def create(
     chosen = {key for key, value in (("mean", CLIP_MEAN), ("std", CLIP_STD)) if getattr(sizes, key) != value}
     chosen |= {"quick_gelu"} if quick_gelu is not None else set()
     sizes, state, source = clip_weights(name, sizes, config.weights, chosen=chosen)
+    if state is not None:
+        _need_finite(state, where=source.source or name)
     _notice_size(image_size, sizes)
     names = tuple(class_names)
+    if isinstance(class_names, str) or not all(isinstance(one, str) for one in names):
+        raise ConfigError(f"class_names is {class_names!r:.80}, but must be a list of texts, one a class")
     info = ModelInfo.described(
         where="create",
         backbone=name,
@@ -173,6 +177,17 @@ def _same_layout(tensors: State, info: ModelInfo, *, visual_head: bool, whole: b
     if odd:
         raise CheckpointError(
             f"{where} holds whole numbers where weights belong: {listed(odd, most=5)}; copy the file again"
+        )
+    _need_finite(tensors, where=where)
+
+
+def _need_finite(tensors: State, *, where: str | Path) -> None:
+    """CheckpointError for weights that would give scores without a meaning."""
+    broken = sorted(key for key, value in tensors.items() if not value.float().isfinite().all())
+    if broken:
+        raise CheckpointError(
+            f"{where} holds weights that are not finite: {listed(broken, most=5)}; use an earlier checkpoint, copy the file again or "
+            "train again"
         )
 
 

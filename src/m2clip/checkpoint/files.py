@@ -52,9 +52,11 @@ def read_tensors(path: str | Path) -> TensorFile:
     try:
         with warnings.catch_warnings(action="ignore"):
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is no file of plain tensors and is not opened otherwise ({reason})") from None
+    except Exception:  # of a dozen kinds, whose texts speak of how to run what the file holds
+        raise CheckpointError(
+            f"{path} is no file of plain tensors and is not opened otherwise: it is damaged, of another kind, or holds whole objects; "
+            "copy it again, or save its state dict alone"
+        ) from None
     return TensorFile(unwrapped(loaded, path), {}, sha256(path))
 
 

@@ -57,7 +57,7 @@ class TrainingState:
         except FileNotFoundError:
             raise CheckpointError(f"{path}: there is no run to resume; start one without resume") from None
         except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
             raise CheckpointError(
                 f"{path}: the training state cannot be read ({reason}); start again in a new folder"
             ) from None
