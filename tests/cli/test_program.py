@@ -223,4 +223,31 @@ def test_the_rank_among_the_arguments_must_be_that_of_the_environment(
     ran = m2(f"{option}=1", "data", "list", tmp_path)
     assert (ran.code, ran.out) == (2, "")
     assert "ranks are read from the environment" in " ".join(ran.err.replace("│", "").split())
+    for command in (("train", "run.yaml"), ("evaluate", "builtin")):  # as some scripts write it: behind all else
+        assert (m2(*command, f"{option}=1").code, m2(*command, f"{option}=0").code) == (
+            2,
+            1 if command[0] == "train" else 2,
+        )
+        assert "local" not in m2(command[0], "--help").out
     assert "local" not in m2("--help").out
+
+
+def test_a_process_that_lost_the_others_says_so_in_one_sentence(
+    m2: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lose() -> None:
+        raise RuntimeError(
+            "[../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:5"
+        )
+
+    monkeypatch.setattr("m2clip.cli.app", lose)
+    with pytest.raises(RuntimeError, match="closed by peer"):  # alone it has nobody to lose
+        m2("train", "run.yaml")
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    ran = m2("train", "run.yaml")
+    assert (ran.code, ran.out) == (1, "")
+    assert (
+        ran.err
+        == "m2clip: another process of this run has ended, and this one with it; the other one's words tell why\n"
+    )

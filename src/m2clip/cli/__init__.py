@@ -15,6 +15,7 @@ import typer
 from m2clip import __version__
 from m2clip.cli import files, recognition, runs
 from m2clip.cli.check import check_data
+from m2clip.cli.options import LocalRank
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
 from m2clip.cli.shard import shard
@@ -23,6 +24,7 @@ from m2clip.cli.strength import tune_strength
 from m2clip.cli.study import study
 from m2clip.errors import M2CLIPError
 from m2clip.freed_memory import keep_freed_memory
+from m2clip.launcher import read_launcher
 
 app = typer.Typer(
     help="Adapt a frozen CLIP to videos, evaluate it on trained and on never-seen classes, name the action in a video.",
@@ -57,20 +59,12 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-def _check_local_rank(given: int | None) -> None:
-    """Launchers put the rank into the environment, and some of them into the arguments as well."""
-    if given is not None and os.environ.get("LOCAL_RANK") != str(given):
-        raise typer.BadParameter("ranks are read from the environment (LOCAL_RANK); start the processes with torchrun")
-
-
 @app.callback()
 def _program(
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
-    local_rank: Annotated[
-        int | None, typer.Option("--local-rank", "--local_rank", hidden=True, callback=_check_local_rank)
-    ] = None,
+    local_rank: LocalRank = None,
 ) -> None:
     """Options of the program itself."""
 
@@ -101,6 +95,10 @@ def main() -> None:
         say(str(error))
     except ImportError as error:
         say(_missing(error))
+    except RuntimeError as error:  # gloo has no kind of its own for this
+        if "by peer" not in str(error) or read_launcher(os.environ).count == 1:
+            raise
+        say("another process of this run has ended, and this one with it; the other one's words tell why")
     except OSError as error:
         say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     sys.exit(1)

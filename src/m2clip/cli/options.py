@@ -1,6 +1,7 @@
 """Options that several commands share, and what their texts mean."""
 
 import csv
+import os
 import re
 import sys
 from enum import StrEnum
@@ -31,6 +32,13 @@ class PrecisionName(StrEnum):
     auto = "auto"
 
 
+def _check_local_rank(given: int | None) -> None:
+    """Launchers put the rank into the environment, and some of them into the arguments as well."""
+    if given is not None and os.environ.get("LOCAL_RANK") != str(given):
+        raise typer.BadParameter("ranks are read from the environment (LOCAL_RANK); start the processes with torchrun")
+
+
+LocalRank = Annotated[int | None, typer.Option("--local-rank", "--local_rank", hidden=True, callback=_check_local_rank)]
 _MOST_VIEWS = 256  # the clips of one video are encoded together: 8 frames of 224 pixels are 5 MB a view
 
 _VIDEO = "video files, folders of images, .npy files, http:// or https:// addresses, or - for standard input"

@@ -19,6 +19,7 @@ from m2clip.cli.options import (
     Fps,
     Frames,
     Json,
+    LocalRank,
     MostLost,
     OnBadFile,
     Precision,
@@ -65,6 +66,7 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the same folder stopped.")] = False,
     json: Json = False,
+    local_rank: LocalRank = None,
 ) -> None:
     """Train adapters and heads on labelled videos; CLIP stays frozen."""
     from m2clip.config import load_config
@@ -127,6 +129,7 @@ def evaluate(
     weights: Weights = None,
     device: Device = None,
     json: Json = False,
+    local_rank: LocalRank = None,
 ) -> None:
     """Measure a model on labelled videos. Under torchrun or srun each process takes its share."""
     plan = find_protocol(protocol, data=data, classes=classes, root=root, choose=choose)
