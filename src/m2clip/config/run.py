@@ -213,7 +213,7 @@ class TrainConfig(Settings):
         need(
             self.warmup_epochs < self.epochs,
             f"warmup_epochs ({self.warmup_epochs:g}) must be smaller than epochs ({self.epochs})"
-            ": the schedule would never leave its warm-up",
+            ", or the schedule never leaves its warm-up; lower warmup_epochs (0: none) or give more epochs",
         )
         need(
             self.batch_size % self.accumulate == 0,
