@@ -1,27 +1,12 @@
 """A run that takes its frames from the cache is the run that decodes them, and can be resumed without the cache."""
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-from m2clip.config import RunConfig
-from m2clip.train import train
-from tests.small_inputs import TINY, class_folders
-
-
-def run(out: Path, videos: Path, *, resume: bool = False, epochs: int = 2, **data: Any) -> dict[str, torch.Tensor]:
-    config = {
-        "out": str(out),
-        "data": {"train": str(videos), "frames": 4, "workers": 0, **data},
-        "model": {"backbone": TINY},
-        "train": {
-            "epochs": 2, "stop_after_epoch": epochs, "warmup_epochs": 1, "batch_size": 2, "lr": 0.01, "precision": "fp32",
-        },
-    }  # fmt: skip
-    train(RunConfig.model_validate(config), progress=False, resume=resume)
-    return load_file(out / "last.safetensors")
+from tests.small_inputs import class_folders
+from tests.train.short_run import run
 
 
 def test_the_cache_changes_no_weight(tmp_path: Path) -> None:

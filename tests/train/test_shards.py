@@ -1,34 +1,16 @@
 """A run over shards is the run over the files that they were made of; fetched ones are taken shard by shard, also after a break."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from m2clip.config import RunConfig
 from m2clip.data.manifest import read_manifest
 from m2clip.data.shards.writing import write_shards
 from m2clip.errors import ConfigError
-from m2clip.train import train
-from tests.small_inputs import TINY, class_folders
+from tests.small_inputs import class_folders
+from tests.train.short_run import run
 from tests.web_server import body, serving
-
-
-def run(
-    out: Path, source: str | Path, *, resume: bool = False, epochs: int = 2, **data: Any
-) -> dict[str, torch.Tensor]:
-    config = {
-        "out": str(out),
-        "data": {"train": str(source), "frames": 4, "workers": 0, **data},
-        "model": {"backbone": TINY},
-        "train": {
-            "epochs": 2, "stop_after_epoch": epochs, "warmup_epochs": 1, "batch_size": 2, "lr": 0.01, "precision": "fp32",
-        },
-    }  # fmt: skip
-    train(RunConfig.model_validate(config), progress=False, resume=resume)
-    return load_file(out / "last.safetensors")
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
