@@ -39,6 +39,9 @@ def test_data_list_counts_and_names_missing_files(m2: Callable[..., Ran], place:
     assert (document["listed"], document["found"]) == (2, 1)
     assert document["missing"] == [{"path": str(place / "gone.mp4"), "where": f"{tmp_path / 'list.csv'}:3"}]
     assert "gone.mp4" in one_sentence(ran)
+    (tmp_path / "list.csv").write_text("path,label\ndata\\gone.mp4,a\n")
+    ran = m2("data", "list", tmp_path / "list.csv", "--root", place)
+    assert "folders are separated by / here" in one_sentence(ran)
 
 
 def test_data_list_says_what_stands_there_twice(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:

@@ -241,6 +241,7 @@ def test_the_hash_is_that_of_the_list(tmp_path):
 
 def test_sources_that_are_no_list(tmp_path):
     assert "does not exist" in refused(tmp_path / "none.csv")
+    assert "is a video: give a list" in refused(tmp_path / "a.MP4")
     assert "'.yaml'" in refused(write(tmp_path, "[]", "x.yaml"))
     assert "''" in refused(tmp_path / "no_such_folder")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from m2clip.data.places import ShardMember, WebAddress, is_absent
+from m2clip.data.places import ShardMember, WebAddress, absence, is_absent
 
 
 def test_places_read_as_people_write_them() -> None:
@@ -37,3 +37,8 @@ def test_a_member_is_absent_with_its_shard(tmp_path: Path) -> None:
     assert is_absent(member)
     (tmp_path / "a.tar").touch()
     assert not is_absent(member)
+
+
+def test_a_path_from_windows_is_told_apart() -> None:
+    assert absence(Path("d/jump/a.mp4")) == "there is no such file; check the path"
+    assert absence(Path("d\\jump\\a.mp4")).startswith("there is no such file, and folders are separated by / here; ")

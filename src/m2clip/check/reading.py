@@ -17,7 +17,7 @@ from m2clip.check.header import Header, read_header, times_out_of_order
 from m2clip.check.oddities import oddities, oddities_of_pictures
 from m2clip.data.decode.opening import VideoFile
 from m2clip.data.parts import frames_between
-from m2clip.data.places import Place, ShardMember, WebAddress, is_absent
+from m2clip.data.places import Place, ShardMember, WebAddress, absence, is_absent
 from m2clip.data.shards.members import member_bytes
 from m2clip.data.video import Video, VideoInfo
 from m2clip.errors import ConfigError, VideoError
@@ -82,7 +82,7 @@ def read_file(job: ReadJob, alive: Alive) -> dict[str, Any]:
     size_bytes, sha256 = 0, ""
     try:
         if is_absent(job.place):
-            raise _Unusable("missing", "there is no such file; check the path")
+            raise _Unusable("missing", absence(job.place))
         size_bytes, sha256 = _identity(job.place, alive)
         if not size_bytes and sha256:
             raise _Unusable("empty", "the file has no bytes; fetch or copy it again")

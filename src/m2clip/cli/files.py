@@ -115,10 +115,12 @@ def list_data(
     """Count the videos of a data set, class by class, and name those that are missing; `data check` reads them, too."""
     from m2clip.data.lists.splits import check_repeats
     from m2clip.data.manifest import read_manifest
+    from m2clip.data.places import absence
 
     manifest = read_manifest(data, classes=classes, root=root)
     counts = manifest.samples.counts(len(manifest.class_names)).tolist()
-    missing = [{"path": str(sample.path), "where": sample.where} for sample in manifest.missing()]
+    absent = manifest.missing()
+    missing = [{"path": str(sample.path), "where": sample.where} for sample in absent]
     if json:
         by_class = [{"name": name, "videos": count} for name, count in zip(manifest.class_names, counts, strict=True)]
         numbers = {"listed": len(manifest.samples), "found": len(manifest.samples) - len(missing)}
@@ -131,8 +133,8 @@ def list_data(
         show(f"{len(manifest.samples)} videos, {len(counts)} classes, {len(missing)} missing")
     for sentence in check_repeats(manifest):
         say(sentence)
-    for file in missing:
-        say(f"missing: {file['path']} (listed at {file['where']})")
+    for sample in absent:
+        say(f"missing: {sample.path} (listed at {sample.where}): {absence(sample.path)}")
 
 
 def _read_words(path: Path) -> tuple[str, ...]:

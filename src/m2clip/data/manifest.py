@@ -104,6 +104,8 @@ def _of_folder(source: Path, classes: ClassTable | None) -> Manifest:
 
 
 def _of_list(source: Path, classes: ClassTable | None, base: Path) -> Manifest:
+    if source.suffix.lower() in VIDEO_SUFFIXES:
+        raise ManifestError(f"{source} is a video: give a list of videos, or a folder with one folder a class")
     check_suffix(source, (*SUFFIXES, JSON, PARQUET))
     file = _opened(source)
     listing = joined(file.rows())

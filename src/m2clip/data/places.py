@@ -40,6 +40,13 @@ class ShardMember:
 Place = Path | WebAddress | ShardMember
 
 
+def absence(place: Place) -> str:
+    """What to say of a place where nothing is. Paths from Windows have been tried with slashes, too, where a list names them."""
+    if os.sep == "/" and "\\" in str(place):
+        return "there is no such file, and folders are separated by / here; check the path, and the folder that it starts in"
+    return "there is no such file; check the path"
+
+
 def is_absent(place: Place) -> bool:
     """Whether nothing can be there: a path or a shard that does not exist. What lies on the web is only known when it is read."""
     path = place.shard if isinstance(place, ShardMember) and not is_web_address(place.shard) else place

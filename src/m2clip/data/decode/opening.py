@@ -14,6 +14,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from m2clip.data.decode.layout import is_cut
+from m2clip.data.places import absence
 from m2clip.errors import VideoError
 
 MOST_PIXELS = 8192 * 8192  # of a picture; one of them takes 200 MB as RGB
@@ -101,7 +102,7 @@ def _check_present(source: Path | BinaryIO, name: str) -> None:
         if not source.seek(0, os.SEEK_END):
             raise VideoError(f"cannot read {name}: there are no bytes; pass a whole video file")
     elif not source.exists():
-        raise VideoError(f"cannot read {name}: there is no such file; check the path")
+        raise VideoError(f"cannot read {name}: {absence(source)}")
     elif not stat.S_ISREG((found := source.stat()).st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
         raise VideoError(f"cannot read {name}: it is {what}; give a video file")
