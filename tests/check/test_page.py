@@ -73,5 +73,18 @@ def test_nothing_comes_from_the_network_and_no_other_script_may_run(tags: Tags) 
 def test_long_tables_are_cut_and_say_so() -> None:
     text = check_page(document(findings=2500), ChosenPictures([], 0), [])
     assert text.count("<td>two-labels</td>") == 2001  # one in the table of counts
-    assert "The first 2000 of 2500; check.json has all." in text
+    assert "Here the first 2000 of 2500 two-labels; check.json has all." in text
     assert "Pictures</h2>" not in text
+
+
+@pytest.mark.parametrize(("count", "rows"), [(30, 30), (31, 31), (32, 30)])
+def test_many_of_one_oddity_leave_room_for_the_others(count: int, rows: int) -> None:
+    told = document()
+    alike = {"kind": "odd", "list": "data", "path": "a.avi", "where": "a.avi", "detail": "", "samples": 1}
+    told["findings"] = [{**alike, "code": "header-lies"}] * count + [{**alike, "code": "tiny"}] * 2
+    told["counts"] = {"header-lies": count, "tiny": 2}
+    text = check_page(told, ChosenPictures([], 0), [])
+    assert text.count("<td>header-lies</td>") == rows + 1  # one in the table of counts
+    assert text.count("<td>tiny</td>") == 3
+    assert (f"Here the first 30 of {count} header-lies; check.json has all." in text) == (rows < count)
+    assert "SHA-256" not in text  # files without a list have none

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,11 +12,14 @@ from m2clip.check.judging import Limits, Verdict
 from m2clip.check.listing import Listing
 from m2clip.check.reading import FileFacts
 
+T = TypeVar("T")
+
 _SHOWN = 5
 """Findings of a code word that a terminal shows."""
-_WORTH_NAMING = ("bad", "contradiction", "leak")
+WORTH_NAMING: tuple[Kind, ...] = ("bad", "contradiction", "leak")
+"""The kinds of which every finding has to be looked into."""
 _MOST_SHOWN = 50
-"""The same for those that keep a data set from use."""
+"""The same for what is worth naming."""
 
 
 def check_document(
@@ -93,12 +96,17 @@ def check_lines(document: Mapping[str, Any]) -> list[str]:
             for code, count in document["counts"].items()
         ]
     for code, count in document["counts"].items():
-        most = _MOST_SHOWN if CODES[code].kind in _WORTH_NAMING else _SHOWN
-        own = [one for one in document["findings"] if one["code"] == code][:most]
+        most = _MOST_SHOWN if CODES[code].kind in WORTH_NAMING else _SHOWN
+        own = first_few([one for one in document["findings"] if one["code"] == code], most)
         lines += ["", f"{code}:", *(f"  {_told(document, one)}" for one in own)]
-        lines += [f"  ... and {count - most} more"] if count > most else []
+        lines += [f"  ... and {count - len(own)} more"] if count > len(own) else []
     lines += ["", "usable" if document["usable"] else "not usable:", *(f"  {one}" for one in document["reasons"])]
     return lines
+
+
+def first_few(findings: Sequence[T], most: int) -> Sequence[T]:
+    """The first ones, or all where only one more would be left out: the line that says so takes as much room."""
+    return findings if len(findings) <= most + 1 else findings[:most]
 
 
 def balance(document: Mapping[str, Any]) -> list[str]:

@@ -262,7 +262,9 @@ def _reasons(
     absent = [repr(one.name) for one in classes if not one.readable[listings[0].name]]
     if absent:
         some = ", ".join(absent[:_NAMES_SHOWN]) + (", ..." if len(absent) > _NAMES_SHOWN else "")
-        reasons.append(f"{len(absent)} of {len(classes)} classes have no video that can be trained on: {some}")
+        reasons.append(
+            f"{len(absent)} of {len(classes)} classes {'has' if len(absent) == 1 else 'have'} no video that can be trained on: {some}"
+        )
     for code, what in (
         ("two-labels", "listed under two labels; keep one"),
         ("train-test", f"both in {listings[0].source} and in a list to test on; take them off one"),

@@ -6,7 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from m2clip.check.document import balance, clock, kinds_in, pictures, short_path, size, spread
+from m2clip.check.document import (
+    WORTH_NAMING,
+    balance,
+    clock,
+    first_few,
+    kinds_in,
+    pictures,
+    short_path,
+    size,
+    spread,
+)
 from m2clip.check.findings import CODES, KINDS, OF_SEVERAL, Kind
 from m2clip.check.judging import Verdict
 from m2clip.check.listing import Listing
@@ -15,7 +25,9 @@ from m2clip.report.page import Gallery, Part, Section, Table, page
 
 MOST_PICTURES = 120
 MOST_ROWS = 2000
-"""Of one table of findings."""
+"""Of one code word."""
+MOST_ALIKE = 30
+"""The same where nothing has to be done about each: hundreds of one oddity would hide the others."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +95,8 @@ def _lists(document: Mapping[str, Any]) -> Table:
         [one["name"], one["source"], one["videos"], one["readable"], one["classes"] or "none", one["sha256"][:12]]
         for one in document["lists"]
     ]
+    if not any(row[-1] for row in rows):  # files without a list
+        header, rows = header[:-1], [row[:-1] for row in rows]
     return Table(header, rows)
 
 
@@ -104,21 +118,28 @@ def _numbers(document: Mapping[str, Any]) -> list[Part]:
 
 
 def _findings(document: Mapping[str, Any], kind: Kind) -> Table:
-    own = [one for one in document["findings"] if one["kind"] == kind]
+    own: list[Mapping[str, Any]] = []
+    cut = []
+    most = MOST_ROWS if kind in WORTH_NAMING else MOST_ALIKE
+    for code, count in document["counts"].items():
+        if CODES[code].kind == kind:
+            shown = first_few([one for one in document["findings"] if one["code"] == code], most)
+            own += shown
+            cut += [f"the first {most} of {count} {code}"] if len(shown) < count else []
     columns: dict[str, list[object]] = {
-        "finding": [one["code"] for one in own[:MOST_ROWS]],
-        "video": [short_path(document, one) for one in own[:MOST_ROWS]],
-        "detail": [one["detail"] for one in own[:MOST_ROWS]],
-        "listed at": ["" if one["where"] == one["path"] else one["where"] for one in own[:MOST_ROWS]],
-        "samples": [one["samples"] for one in own[:MOST_ROWS]],
+        "finding": [one["code"] for one in own],
+        "video": [short_path(document, one) for one in own],
+        "detail": [one["detail"] for one in own],
+        "listed at": ["" if one["where"] == one["path"] else one["where"] for one in own],
+        "samples": [one["samples"] for one in own],
     }
     if kind in OF_SEVERAL:  # the detail names them all
         del columns["video"], columns["listed at"]
     for name, dull in (("listed at", ""), ("samples", 1)):
         if all(cell == dull for cell in columns.get(name, ["kept"])):
             del columns[name]
-    left = f"The first {MOST_ROWS} of {len(own)}; check.json has all." if len(own) > MOST_ROWS else ""
-    return Table(list(columns), list(zip(*columns.values(), strict=True)), caption=left, sortable=True)
+    caption = f"Here {'; '.join(cut)}; check.json has all." if cut else ""
+    return Table(list(columns), list(zip(*columns.values(), strict=True)), caption=caption, sortable=True)
 
 
 def _classes(document: Mapping[str, Any]) -> Table:

@@ -50,6 +50,7 @@ def shard(
     if json:
         print_json({**asdict(written), "index": str(written.index)})
     else:
-        show(f"{written.index}: {written.samples} samples in {written.shards} shards, {written.bytes / 2**20:.1f} MiB")
+        packed = f"{written.samples} samples in {written.shards} shard{'s' if written.shards > 1 else ''}"
+        show(f"{written.index}: {packed}, {written.bytes / 2**20:.1f} MiB")
     if written.left_out:
         say(f"left out in all: {len(written.left_out)}")
