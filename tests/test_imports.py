@@ -21,7 +21,7 @@ ORDER = (
     ("data",),
     ("model",),
     ("builtin.weights",),  # reads the shipped tensors; the rest of builtin uses the whole package
-    ("checkpoint", "losses", "scoring", "kept_texts", "report"),
+    ("checkpoint", "losses", "scoring", "kept_texts", "labels", "report"),
     ("check", "protocol"),
     ("train", "evaluate", "recognizer"),
     ("protocol.run", "protocol.preview"),  # they measure; to read a protocol costs nothing

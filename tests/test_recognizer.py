@@ -154,6 +154,10 @@ def test_a_mapping_gives_texts_that_are_used_as_they_are(video: Path) -> None:
         (["a", " "], "not a name"),
         (["a", 3], "not a name"),
         (["a", "b", "a"], "'a' is given twice"),
+        (7, "labels is 7: pass a list"),
+        (b"ab", "not a name"),
+        ({"a": None}, "at least one text"),
+        ({"a": 5}, "at least one text"),
         ({"a": []}, "at least one text"),
         ({"a": [""]}, "at least one text"),
     ],
@@ -336,9 +340,24 @@ def test_a_timeline_scores_each_window_on_its_own() -> None:
     alone = recognizer.classify(pixels[75:100], LABELS)
     assert found[6] == Window(3.0, 4.0, found[6].predictions)
     assert by_label(list(found[6].predictions)) == pytest.approx(by_label(alone), abs=1e-5)
-    for bad in (0, -1, float("nan"), float("inf")):
+    for bad in (0, -1, float("nan"), float("inf"), "2", None):
         with pytest.raises(ConfigError, match="above 0"):
-            recognizer.timeline(pixels, LABELS, window_seconds=bad)
+            recognizer.timeline(pixels, LABELS, window_seconds=bad)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="step_seconds is 1e-09: in 5 s that makes more than 1,000,000 windows"):
+        recognizer.timeline(pixels, LABELS, step_seconds=1e-9)
+
+
+@pytest.mark.parametrize("name", ["views_temporal", "views_spatial"])
+@pytest.mark.parametrize("value", [0, -3, 2.5, "3", None])
+def test_views_are_counted(name: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is {value!r}: it must be a whole number, 1 or more"):
+        Recognizer(tiny_model(), **{name: value})
+
+
+@pytest.mark.parametrize("top", [0, -1, 1.5, None])
+def test_the_number_of_labels_is_counted(top: Any) -> None:
+    with pytest.raises(ConfigError, match=f"top is {top}: it must be a whole number, 1 or more"):
+        Recognizer(tiny_model()).classify(moving_square(), LABELS, top=top)
 
 
 def test_a_bad_video_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """One video -> labels, an embedding, a timeline: what the command line and programs call."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,14 @@ from m2clip.data.video import Video
 from m2clip.data.web import DEFAULT_LIMITS, WebLimits
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.kept_texts import kept_class_embeddings
+from m2clip.labels import Labels, named_labels
 from m2clip.model.compiled import compile_images
 from m2clip.model.precision import for_inference
 from m2clip.model.video_clip import VideoCLIP, VideoFeatures
 from m2clip.scoring import Prediction, Reading, fuse_views, scores, top_predictions
 
-Labels = Sequence[str] | Mapping[str, str | Sequence[str]]
-
 WINDOWS_PER_BATCH = 8
+MOST_WINDOWS = 1_000_000  # eleven days at one a second
 MOST_LABEL_SETS = 16
 
 
@@ -110,6 +111,9 @@ class Recognizer:
         texts: TextSource | None = None,
         web: WebLimits | None = DEFAULT_LIMITS,
     ) -> None:
+        for name, views in (("views_temporal", views_temporal), ("views_spatial", views_spatial)):
+            if not isinstance(views, Integral) or views < 1:
+                raise ConfigError(f"{name} is {views!r}: it must be a whole number, 1 or more")
         given = isinstance(model, VideoCLIP)
         if not isinstance(model, VideoCLIP):
             model = find_model(model, weights=weights)
@@ -169,12 +173,17 @@ class Recognizer:
         a player shows in it. Labels and scores as in `classify`.
         """
         for name, value in (("window_seconds", window_seconds), ("step_seconds", step_seconds)):
-            if not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} is {value}: it must be a number of seconds above 0")
+            if not (isinstance(value, Real) and math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} is {value!r}: it must be a number of seconds above 0")
         classes = self.prepare(labels)
         found: list[Window] = []
         with self._opened(video) as opened:
             times, duration = opened.info.pts_seconds, opened.info.duration_seconds
+            if duration / step_seconds > MOST_WINDOWS:
+                raise ConfigError(
+                    f"step_seconds is {step_seconds:g}: in {duration:.0f} s that makes more than {MOST_WINDOWS:,} windows; "
+                    "give a longer step"
+                )
             spans = list(window_spans(duration, window_seconds, step_seconds))
             for first in range(0, len(spans), WINDOWS_PER_BATCH):
                 some = spans[first : first + WINDOWS_PER_BATCH]
@@ -195,7 +204,9 @@ class Recognizer:
 
     def prepare(self, labels: Labels | None = None) -> Classes:
         """Check labels and encode their texts; the last few sets are kept, so that many videos cost each of them once."""
-        names, own_texts = self._named(labels)
+        if labels is None and not self.model.info.class_names:
+            raise ConfigError("the model has no classes of its own: pass labels to choose from")
+        names, own_texts = named_labels(self.model.info.class_names if labels is None else labels)
         info = self.model.info
         columns: tuple[int, ...] | None = None
         if own_texts is not None:
@@ -219,31 +230,6 @@ class Recognizer:
         if len(self._prepared) > MOST_LABEL_SETS:
             del self._prepared[next(iter(self._prepared))]
         return classes
-
-    def _named(self, labels: Labels | None) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...] | None]:
-        """The names, and the texts where the caller gave them."""
-        if labels is None:
-            if not self.model.info.class_names:
-                raise ConfigError("the model has no classes of its own: pass labels to choose from")
-            return self.model.info.class_names, None
-        if isinstance(labels, str):
-            raise ConfigError(f"labels is the string {labels!r}: pass a list of names")
-        names = tuple(labels)
-        if not names:
-            raise ConfigError("there are no labels: pass at least one name")
-        for name in names:
-            if not isinstance(name, str) or not name.strip():
-                raise ConfigError(f"the label {name!r} is not a name: every label is a text with at least one letter")
-        twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
-        if twice is not None:
-            raise ConfigError(f"the label {twice!r} is given twice: name each label once")
-        if not isinstance(labels, Mapping):
-            return names, None
-        texts = tuple((text,) if isinstance(text, str) else tuple(text) for text in labels.values())
-        for name, of_class in zip(names, texts, strict=True):
-            if not of_class or not all(isinstance(text, str) and text.strip() for text in of_class):
-                raise ConfigError(f"the label {name!r} has an empty text or none: give it at least one text")
-        return names, texts
 
     def _sampled(self, parts: Sequence[Part]) -> NDArray[np.int64]:
         """R parts of a video -> frame indices [R, temporal views, T]."""

@@ -125,7 +125,7 @@ def top_predictions(probabilities: Tensor, labels: Sequence[str], *, top: int = 
     """[K] and K labels -> the `top` best (all where K is smaller), best first; equal scores keep the labels' order."""
     if probabilities.shape != (len(labels),):
         raise ValueError(f"{len(labels)} labels for scores of the shape {tuple(probabilities.shape)}")
-    if top < 1:
-        raise ConfigError(f"top is {top}: ask for at least 1 prediction")
+    if not isinstance(top, int) or top < 1:
+        raise ConfigError(f"top is {top!r}: it must be a whole number, 1 or more")
     order = probabilities.argsort(descending=True, stable=True)[:top].tolist()
     return [Prediction(labels[k], float(probabilities[k])) for k in order]

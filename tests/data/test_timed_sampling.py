@@ -267,6 +267,11 @@ def test_times_that_are_none(times: list[float]) -> None:
 def test_what_no_clip_can_be() -> None:
     for arguments, message in (
         ({"frames": 0}, "frames must be 1 or more, not 0"),
+        ({"frames": 2.5}, "frames must be a whole number, not 2.5"),
+        ({"frames": "8"}, "frames must be a whole number, not '8'"),
+        ({"stride_frames": 1.5}, "stride_frames must be a whole number, not 1.5"),
+        ({"fps": "4"}, "fps must be a number, not '4'"),
+        ({"clip_seconds": [2]}, r"clip_seconds must be a number, not \[2\]"),
         ({"stride_frames": -1}, r"stride_frames must be 0 \(uniform segments\) or more, not -1"),
         ({"fps": 0.0}, "fps must be a number from 0.000001 to 1000000, not 0"),
         ({"fps": -2.0}, "fps must be a number from .*, not -2"),

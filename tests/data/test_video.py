@@ -59,3 +59,13 @@ def test_the_facts_of_a_real_file(shared: Path) -> None:
     facts = (info.frame_count, info.width, info.height, info.fps, info.codec)
     assert facts == (47, 427, 240, 12.0, "vp9")
     assert json.dumps(facts)  # plain numbers, fit for a report
+
+
+def test_a_closed_video_keeps_its_facts_only(path: Path) -> None:
+    for source in (path, pattern(40)):
+        video = Video(source)
+        video.close()
+        video.close()
+        assert video.info.frame_count == 40
+        with pytest.raises(VideoError, match="was closed, and its frames with it; open it again"):
+            video.frames([0])

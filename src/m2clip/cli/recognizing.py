@@ -13,8 +13,9 @@ from m2clip.errors import VideoError
 if TYPE_CHECKING:
     from m2clip.data.text.descriptions import TextSource
     from m2clip.data.video import Video
+    from m2clip.labels import Labels
     from m2clip.model.video_clip import VideoCLIP
-    from m2clip.recognizer import Labels, Recognizer
+    from m2clip.recognizer import Recognizer
 
 
 def make_recognizer(

@@ -12,6 +12,7 @@ gives `frames` valid indices for every frame count from 1 on, in increasing orde
 """
 
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,10 @@ class ClipSampling:
     """Seconds from the clip's first frame to its last, whatever T is (with T = 1 there is nothing to span)."""
 
     def __post_init__(self) -> None:
+        for name, value in self.document().items():
+            kind, what = (Integral, "a whole number") if name in ("frames", "stride_frames") else (Real, "a number")
+            if value is not None and not isinstance(value, kind):
+                raise ConfigError(f"{name} must be {what}, not {value!r}")
         if self.frames < 1:
             raise ConfigError(f"frames must be 1 or more, not {self.frames}")
         if self.stride_frames < 0:

@@ -53,6 +53,7 @@ class Video:
 
     def __init__(self, source: Any, *, web: WebLimits | None = DEFAULT_LIMITS) -> None:
         self._held = ExitStack()
+        self._is_closed = False
         try:
             self.name, self._frames = frames_of(source, web=web, held=self._held)
         except BaseException:
@@ -83,6 +84,8 @@ class Video:
         function of some frames uint8 [n, H, W, 3] that gives [n, ...], what it makes of them, [T, ...]: it gets a few
         megabytes of frames at a time, so that large ones are never held together.
         """
+        if self._is_closed:
+            raise VideoError(f"{self.name} was closed, and its frames with it; open it again")
         wanted = np.asarray(indices)
         if wanted.size == 0:
             wanted = wanted.astype(np.int64)
@@ -99,7 +102,8 @@ class Video:
         return self._frames.read(wanted.astype(np.int64), each)
 
     def close(self) -> None:
-        """Give the file back, and take away what was fetched."""
+        """Give the file back, and take away what was fetched; the facts stay, frames cannot be read any more."""
+        self._is_closed = True
         self._frames.close()
         self._held.close()
 

@@ -1,0 +1,33 @@
+"""What a caller gives as labels -> names and, where they are given, the texts of each."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from m2clip.errors import ConfigError
+
+Labels = Sequence[str] | Mapping[str, str | Sequence[str]]
+
+
+def named_labels(labels: Labels) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...] | None]:
+    """The names of K labels, and the texts of each where a mapping gives them. ConfigError for labels that cannot be used."""
+    if isinstance(labels, str):
+        raise ConfigError(f"labels is the string {labels!r}: pass a list of names")
+    if not isinstance(labels, Iterable):
+        raise ConfigError(f"labels is {labels!r}: pass a list of names")
+    names = tuple(labels)
+    if not names:
+        raise ConfigError("there are no labels: pass at least one name")
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise ConfigError(f"the label {name!r} is not a name: every label is a text with at least one letter")
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    if twice is not None:
+        raise ConfigError(f"the label {twice!r} is given twice: name each label once")
+    if not isinstance(labels, Mapping):
+        return names, None
+    texts = tuple(
+        (text,) if isinstance(text, str) or not isinstance(text, Iterable) else tuple(text) for text in labels.values()
+    )
+    for name, of_class in zip(names, texts, strict=True):
+        if not of_class or not all(isinstance(text, str) and text.strip() for text in of_class):
+            raise ConfigError(f"the label {name!r} has an empty text or none: give it at least one text")
+    return names, texts
