@@ -99,6 +99,8 @@ def test_five_epochs_over_two_hundred_files_are_flat(tmp_path: Path) -> None:
     assert len(memory) == EPOCHS
     for process in range(3):
         # What the first process has alone grows without its having more: whatever a worker writes to is no longer shared with it.
-        for kind in range(2 if process else 1):
+        # A worker's own part (150 MB) grows by up to 8 MB once, whenever it happens to get what needs most; 15 MB in three epochs
+        # would be 50 KB a file.
+        for kind, most in enumerate((1.05, 1.1) if process else (1.05,)):
             later = [epoch[process][kind] for epoch in memory[1:]]
-            assert max(later) <= 1.05 * later[0], (process, kind, later)
+            assert max(later) <= most * later[0], (process, kind, later)
