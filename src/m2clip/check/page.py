@@ -26,7 +26,7 @@ from m2clip.report.page import Gallery, Part, Section, Table, page
 MOST_PICTURES = 120
 MOST_ROWS = 2000
 """Of one code word."""
-MOST_ALIKE = 30
+MOST_ALIKE = 10
 """The same where nothing has to be done about each: hundreds of one oddity would hide the others."""
 
 

@@ -218,3 +218,10 @@ def test_names_of_several_words_behind_a_space(tmp_path: Path) -> None:
     ]
     assert "unknown class 'very high jump'" in refused(write(tmp_path, "a.mp4 very high jump\n"), table)
     assert "colon behind the path" in refused(write(tmp_path, "a.mp4: jump\n"), table)
+
+
+def test_lists_that_were_put_together_have_two_headers(tmp_path: Path) -> None:
+    listed = write(tmp_path, "path label\na.mp4 0\npath label\nb.mp4 1\n")
+    assert pairs(read_manifest(listed, classes=CLASSES)) == [("a.mp4", 0), ("b.mp4", 1)]
+    labelled = write(tmp_path, "a.mp4 id\nid.mp4 label\n", "names.txt")  # names of classes, not of columns
+    assert pairs(read_manifest(labelled)) == [("a.mp4", 0), ("id.mp4", 1)]

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
-from m2clip.data.lists.listed_rows import ENDING_AND_SPACE, PATH_LABEL, TIMES, VIDEO_SUFFIXES, Form, Rows
+from m2clip.data.lists.listed_rows import ENDING_AND_SPACE, HEADER, PATH_LABEL, TIMES, VIDEO_SUFFIXES, Form, Rows
 from m2clip.data.lists.text_files import Header, ListPart
 
 _LONGEST_LINE = 100_000  # bytes; the CSV reader of Python refuses cells of over 131,072 characters
@@ -50,8 +50,9 @@ def _list_rows(part: ListPart, text: pa.StringArray, lines: np.ndarray) -> Rows 
         pc.match_substring_regex(spaced, ENDING_AND_SPACE.pattern, ignore_case=True)
     ).as_py():  # names of several words
         return None
-    if any(Path(label).suffix.lower() in VIDEO_SUFFIXES for label in pc.unique(labels).to_pylist()):
-        return None
+    for label in pc.unique(labels).to_pylist():
+        if Path(label).suffix.lower() in VIDEO_SUFFIXES or HEADER.fullmatch(f"path {label}"):  # maybe a second header
+            return None
     return Rows(paths, labels, lines)
 
 

@@ -20,7 +20,7 @@ VIDEO_SUFFIXES = frozenset(
 ENDING_AND_SPACE = re.compile(rf"([.](?:{'|'.join(sorted(one[1:] for one in VIDEO_SUFFIXES))})\"?)[ \t]", re.IGNORECASE)
 PATH_LABEL = ("path", "label")
 TIMES = ("start_seconds", "end_seconds")
-_HEADER = re.compile(
+HEADER = re.compile(
     r"(path|file|file_?name|video|video_?(path|name))[ \t]+(label|class|id|(label|class)_?id)", re.IGNORECASE
 )
 KINETICS = ("label", "youtube_id", "time_start", "time_end")  # the header of the data set's own files
@@ -158,15 +158,13 @@ def _list_rows(part: ListPart, *, labelled: bool) -> Iterator[Row]:
 
 
 def _samples(part: ListPart) -> Iterator[tuple[int, str]]:
-    """The lines without notes such as `# made in May` (HMDB51 has videos like `#122_Cleaning_Up.avi`) and without a header."""
-    first = part.first_line == 1
+    """The lines without notes such as `# made in May` (HMDB51 has videos like `#122_Cleaning_Up.avi`) and without headers."""
     for number, line in part.lines():
         note = line == "#" or (
             line.startswith(("# ", "#\t")) and Path(_split(line)[0]).suffix.lower() not in VIDEO_SUFFIXES
         )
-        if not note and not (first and _HEADER.fullmatch(line)):
+        if not note and not HEADER.fullmatch(line):
             yield number, line
-        first = first and note
 
 
 def _split(line: str) -> tuple[str, str]:
