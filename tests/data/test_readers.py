@@ -255,13 +255,14 @@ def test_too_little_shared_memory_is_told_before_it_is_used(
 
 
 _PROGRAM = """
-import multiprocessing, sys
+import multiprocessing, signal, sys
 from pathlib import Path
 from tests.data.test_readers import Dangerous, SETTINGS, listed
 from m2clip.data.loading import make_loader
 folder = Path(sys.argv[1])
 manifest = listed([folder / "0.mp4"], folder, "hang", count=2)
 loader = make_loader(Dangerous(manifest, **SETTINGS), batch_size=1, workers=2, context="fork")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in its background is deaf to Ctrl-C
 try:
     for batch in loader:
         print(*(child.pid for child in multiprocessing.active_children()), flush=True)
