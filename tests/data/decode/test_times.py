@@ -49,6 +49,23 @@ def test_two_frames_at_one_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.case("D8")
+@pytest.mark.parametrize("rate", [25, 50])
+def test_recordings_that_were_put_one_behind_another(tmp_path: Path, rate: int) -> None:
+    """As recorders and `cat` leave program streams: the clock begins anew with each; a player goes on at the rate."""
+    one = encode(tmp_path / "one.mpg", "mpeg2video", pattern(30), options={"g": "10", "bf": "2"}, rate=rate)
+    other = encode(tmp_path / "other.mpg", "mpeg2video", pattern(20), options={"g": "10"}, rate=rate)
+    both = tmp_path / "both.mpg"
+    both.write_bytes(one.read_bytes() + other.read_bytes() + one.read_bytes())
+    info = read(both)
+    gaps = np.diff(info.pts_seconds) * rate
+    np.testing.assert_allclose(np.delete(gaps, [28, 29, 48, 49]), 1, atol=0.01)
+    assert gaps.min() > 0.99
+    assert gaps.max() < 3.01  # at a joint FFmpeg may guess the time of the last picture
+    assert info.fps == pytest.approx(rate, rel=0.03)
+    assert 80 / rate - 1e-3 < info.duration_seconds < 84 / rate
+
+
+@pytest.mark.case("D8")
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
 def test_times_that_run_backwards(tmp_path: Path, suffix: str) -> None:
     """In VP8 no picture is held back, so frames come in the order they are stored, whatever their times say."""

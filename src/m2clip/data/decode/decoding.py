@@ -24,6 +24,9 @@ from m2clip.data.decode.upright import Upright
 from m2clip.errors import VideoError
 
 _UNKNOWN_FPS = 25.0  # for a file with neither rate nor times
+_MOST_REORDERED = (
+    16  # frames by which codecs reorder pictures at most; times that jump back further belong to another recording
+)
 
 
 class FileFrames:
@@ -107,7 +110,7 @@ class FileFrames:
         fps = float(self._file.stream.average_rate or 0)
         seconds = None
         if self._pts is not None and count > 1:
-            seconds = (self._pts.astype(np.float64) - float(self._pts[0])) * tick
+            seconds = _joined((self._pts.astype(np.float64) - float(self._pts[0])) * tick, fps)
             span, runs_back = float(np.ptp(seconds)), bool(np.any(np.diff(seconds) < 0))
             measured = (count - 1) / span if span > 0 else fps
             # Where the rate varies, the declared one is nominal; times rounded to milliseconds only look varied, and those of
@@ -146,3 +149,10 @@ class FileFrames:
                 return next(self._pictures.rising([0]))
             except UnexpectedFrameError as error:
                 self._read_another_way(error)
+
+
+def _joined(seconds: np.ndarray, fps: float) -> np.ndarray:
+    """Times that begin anew on the way, as in transport streams that were put one behind another, as those of one recording."""
+    steps = np.diff(seconds)
+    begins_anew = steps * fps < -_MOST_REORDERED
+    return np.cumsum(np.append(seconds[:1], np.where(begins_anew, 1 / fps, steps))) if begins_anew.any() else seconds
