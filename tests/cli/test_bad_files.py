@@ -51,7 +51,7 @@ def told_of(lines: Sequence[str], name: str) -> int:
 def train(m2: Callable[..., Ran], data: Path, out: Path, *changes: str) -> Ran:
     (out.parent / "run.yaml").write_text(
         f"out: {out}\ndata: {{train: {data}, workers: 2, frames: 4, flip: false}}\nmodel: {{backbone: builtin}}\n"
-        "train: {epochs: 2, warmup_epochs: 0, batch_size: 2}\n"
+        "train: {epochs: 2, warmup_epochs: 0, batch_size: 2, lr: 0.01}\n"
     )
     return m2("train", out.parent / "run.yaml", *changes)
 

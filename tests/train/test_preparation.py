@@ -96,6 +96,18 @@ def test_steps_too_few_and_small_to_learn_from_are_doubted(videos: Path) -> None
         assert not any("few and small" in doubt for doubt in doubts(config, read_data(config)[0]))
 
 
+@pytest.mark.case("T1")
+def test_classes_without_videos_are_doubted_without_a_validation_list_too(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("nothing here\nbouncing\nmoving\n")
+    (tmp_path / "train.txt").write_text(f"{next((videos / 'moving').iterdir())} 2\n")
+    places = {"data.train": str(tmp_path / "train.txt"), "data.classes": str(tmp_path / "names.txt"), "train.lr": 1.0}
+    told = doubts(settings(videos, **places), read_data(settings(videos, **places, **{"data.val": None}))[0])
+    assert told == [
+        f"2 of 3 classes have no sample in {tmp_path / 'train.txt'}: 'nothing here', 'bouncing'",
+        f"all samples of {tmp_path / 'train.txt'} are of one class, 'moving': there is nothing to tell apart",
+    ]
+
+
 @pytest.mark.slow
 def test_a_run_with_descriptions_leaves_them_in_its_checkpoint(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "texts.json").write_text('{"moving": ["it goes", "it runs"], "bouncing": "it jumps"}')

@@ -16,7 +16,7 @@ import torch
 
 from m2clip.checkpoint import create
 from m2clip.config import METHOD_TERMS, Precision, RunConfig
-from m2clip.data.lists.splits import check_repeats, check_splits
+from m2clip.data.lists.splits import check_classes, check_repeats, check_splits
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
 from m2clip.data.shards.members import fetched_shards
 from m2clip.data.shards.reading import names_shards
@@ -170,7 +170,7 @@ def doubts(config: RunConfig, training: Manifest, *others: Manifest | None) -> l
     """What looks like a mistake in the data, a sentence each; `others` are validation and test."""
     given = [other for other in others if other is not None]
     told = [sentence for manifest in (training, *given) for sentence in check_repeats(manifest)]
-    told += [sentence for other in given for sentence in check_splits(training, other)]
+    told += [sentence for other in given for sentence in check_splits(training, other)] + check_classes(training)
     found = list(dict.fromkeys(told))
     sided = re.compile(r"\b(left|right|clockwise|counterclockwise|anticlockwise)\b", re.IGNORECASE)
     names = [name for name in training.class_names if sided.search(name)]

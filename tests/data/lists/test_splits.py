@@ -45,9 +45,10 @@ def test_parts_of_one_file_overlap_only_in_time(tmp_path):
 def test_classes_without_training_samples_are_named(tmp_path):
     train = read_manifest(write(tmp_path, "a.mp4 1\n", "train.txt"), classes=CLASSES)
     val = read_manifest(write(tmp_path, "b.mp4 0\n", "val.txt"), classes=CLASSES)
-    (warning,) = check_splits(train, val)
+    warning, single = check_splits(train, val)
     assert "2 of 3 classes have no sample" in warning
     assert "'jump', 'None'" in warning
+    assert "are of one class" in single
 
 
 def test_splits_that_number_classes_differently_are_refused(tmp_path):

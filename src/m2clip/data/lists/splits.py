@@ -21,8 +21,8 @@ _ODD = "[^ -~]|[\\\\:]|(^|/)[.]{0,2}$"  # what `place_of` looks at twice, and na
 
 
 def check_splits(train: Manifest, val: Manifest) -> list[str]:
-    """Return warnings, a sentence each: videos in both splits (parts of one file only where they overlap), and classes
-    without a training sample. Raises ManifestError if the splits number their classes differently.
+    """Return warnings, a sentence each: videos in both splits (parts of one file only where they overlap), and those of
+    `check_classes`. Raises ManifestError if the splits number their classes differently.
     """
     if train.class_names != val.class_names:
         raise ManifestError(
@@ -37,11 +37,20 @@ def check_splits(train: Manifest, val: Manifest) -> list[str]:
             f"{count} of {len(val.samples)} samples of {val.source} are also in {train.source}, so its scores say little: "
             f"first {first.path} ({first.where}, {trained.where})"
         )
+    return warnings + check_classes(train)
+
+
+def check_classes(train: Manifest) -> list[str]:
+    """Return warnings, a sentence each: classes without a training sample, and samples that are all of one class."""
     counts = train.samples.counts(len(train.class_names))
     absent = [name for name, count in zip(train.class_names, counts, strict=True) if not count]
+    there = [name for name, count in zip(train.class_names, counts, strict=True) if count]
+    warnings = []
     if absent:
         some = ", ".join(map(repr, absent[:5])) + (", ..." if len(absent) > 5 else "")
         warnings.append(f"{len(absent)} of {len(train.class_names)} classes have no sample in {train.source}: {some}")
+    if len(there) == 1:
+        warnings.append(f"all samples of {train.source} are of one class, {there[0]!r}: there is nothing to tell apart")
     return warnings
 
 
