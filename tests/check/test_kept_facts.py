@@ -1,6 +1,7 @@
 """Facts on disk: found again for an unchanged file, and never for anything else."""
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,12 @@ GOOD = FileFacts(size_bytes=3, sha256="ab", frames=5, odd=(("tiny", "8x8 pixels"
 
 
 def kept(path: Path, job: ReadJob) -> FileFacts | None:
-    with KeptFacts(path) as known:
+    with closing(KeptFacts(path)) as known:
         return known.find(keys_of([job.place])[0], job)
 
 
 def keep(path: Path, place: Path, facts: FileFacts) -> None:
-    with KeptFacts(path) as known:
+    with closing(KeptFacts(path)) as known:
         known.keep(keys_of([place])[0], place, facts)
 
 
@@ -72,7 +73,7 @@ def test_what_has_no_file_of_its_own_has_no_key(tmp_path: Path) -> None:
     keys = keys_of([WebAddress("http://a/b.mp4"), tmp_path, tmp_path / "gone.mp4", member])
     assert keys[:3] == ["", "", ""]
     assert "a.mp4" in keys[3]
-    with KeptFacts(tmp_path / "files.jsonl") as known:
+    with closing(KeptFacts(tmp_path / "files.jsonl")) as known:
         known.keep("", tmp_path, GOOD)
         assert known.find("", ReadJob(tmp_path)) is None
 

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import av
 from pydantic import ValidationError
@@ -70,14 +68,6 @@ class KeptFacts:
         self._known = {}
         if self._file is not None:
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _take(self, line: bytes) -> None:
         try:

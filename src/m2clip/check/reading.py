@@ -4,10 +4,10 @@ import base64
 import hashlib
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import TypeAdapter
@@ -21,6 +21,8 @@ from m2clip.data.places import Place, ShardMember, WebAddress, absence, is_absen
 from m2clip.data.shards.members import member_bytes
 from m2clip.data.video import Video, VideoInfo
 from m2clip.errors import ConfigError, VideoError
+
+T = TypeVar("T")
 
 _CHUNK_FRAMES = 64  # read between two signs of life
 _GRID = 16  # a frame's fingerprint: pixels of a grid of 16x16
@@ -144,7 +146,7 @@ def _blocks(path: Path) -> Iterator[bytes]:
 def _picture_facts(job: ReadJob, alive: Alive) -> dict[str, Any]:
     opened = False
     try:
-        header = _header(job.place, alive)
+        header = _of_container(job.place, read_header, alive)
         opened = header is not None
         with Video(job.place) as video:
             alive()
@@ -152,7 +154,7 @@ def _picture_facts(job: ReadJob, alive: Alive) -> dict[str, Any]:
             info = video.info  # after all frames were read: damage may only have shown then
         disorder = None
         if header is not None and _may_be_out_of_order(header, info):
-            disorder = _disorder(job.place, alive)
+            disorder = _of_container(job.place, times_out_of_order, alive)
     except VideoError as error:
         raise _Unusable(_code(error, opened=opened), str(error)) from error
     return {
@@ -177,21 +179,16 @@ def _code(error: VideoError, *, opened: bool) -> str:
     return "no-frames" if opened else "unreadable"
 
 
-def _open(place: Place) -> VideoFile | None:
-    """The video's container; None for a folder of pictures, an array or a web address, which have none to look at."""
+def _of_container(place: Place, read: Callable[[VideoFile, Alive], T], alive: Alive) -> T | None:
+    """What `read` tells of the video's container; None for a folder of pictures, an array or a web address, which have none."""
     if isinstance(place, ShardMember):
-        return VideoFile(member_bytes(place), name=str(place))
-    if isinstance(place, Path) and not place.is_dir() and place.suffix.lower() != ".npy":
-        return VideoFile(place, name=str(place))
-    return None
-
-
-def _header(place: Place, alive: Alive) -> Header | None:
-    file = _open(place)
-    if file is None:
+        file = VideoFile(member_bytes(place), name=str(place))
+    elif isinstance(place, Path) and not place.is_dir() and place.suffix.lower() != ".npy":
+        file = VideoFile(place, name=str(place))
+    else:
         return None
     try:
-        return read_header(file, alive)
+        return read(file, alive)
     finally:
         file.close()
 
@@ -218,16 +215,6 @@ def _may_be_out_of_order(header: Header, info: VideoInfo) -> bool:
     """AVI stores no times of presentation; elsewhere reading by packets has compared every time, unless packets were doubtful."""
     promised = info.frame_count + info.lost_frames
     return header.container == "avi" or header.odd_times or header.shown_packets != promised
-
-
-def _disorder(place: Place, alive: Alive) -> tuple[int, int] | None:
-    file = _open(place)
-    if file is None:
-        return None
-    try:
-        return times_out_of_order(file, alive)
-    finally:
-        file.close()
 
 
 def _part_frames(info: VideoInfo, start: float | None, end: float | None) -> int:

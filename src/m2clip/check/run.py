@@ -1,6 +1,7 @@
 """A check from its lists to its report: what is known is taken over, the rest is read in child processes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def _facts(
 ) -> list[FileFacts]:
     places = [job.place for job in jobs]
     keys = keys_of(places)
-    with KeptFacts(kept) as known:
+    with closing(KeptFacts(kept)) as known:
         found = [known.find(key, job) for key, job in zip(keys, jobs, strict=True)]
         left = [number for number, facts in enumerate(found) if facts is None]
         progress(len(jobs) - len(left), len(jobs))
