@@ -44,6 +44,18 @@ def test_data_list_counts_and_names_missing_files(m2: Callable[..., Ran], place:
     assert "folders are separated by / here" in one_sentence(ran)
 
 
+def test_data_list_names_only_some_of_many_missing_files(m2: Callable[..., Ran], tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(f"{n}.mp4,a\n" for n in range(60)))
+    ran = m2("data", "list", tmp_path / "list.csv")
+    *named, last = ran.err.splitlines()
+    assert len(named) == 50
+    assert last.startswith("m2clip: missing: 10 more, 60 of 60 in all; check the folder that paths start in (--root)")
+    (tmp_path / "0.mp4").touch()
+    ran = m2("data", "list", tmp_path / "list.csv", "--json")
+    assert len(json.loads(ran.out)["missing"]) == 59
+    assert "9 more, 59 of 60 in all; --json" in ran.err.splitlines()[-1]
+
+
 def test_data_list_says_what_stands_there_twice(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\ngood.mp4,a\ngood.mp4,b\n")
     ran = m2("data", "list", tmp_path / "list.csv", "--root", place)

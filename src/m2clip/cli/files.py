@@ -10,6 +10,8 @@ from m2clip.cli.options import Classes, Json, Root
 from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.errors import ManifestError
 
+_MOST_NAMED = 50  # missing videos: with a wrong root, a list of a million would fill the terminal
+
 
 def convert(
     source: Annotated[
@@ -133,8 +135,13 @@ def list_data(
         show(f"{len(manifest.samples)} videos, {len(counts)} classes, {len(missing)} missing")
     for sentence in check_repeats(manifest):
         say(sentence)
-    for sample in absent:
+    for sample in absent[:_MOST_NAMED]:
         say(f"missing: {sample.path} (listed at {sample.where}): {absence(sample.path)}")
+    if len(absent) > _MOST_NAMED:
+        where = "; check the folder that paths start in (--root)" if len(absent) == len(manifest.samples) else ""
+        say(
+            f"missing: {len(absent) - _MOST_NAMED} more, {len(absent)} of {len(manifest.samples)} in all{where}; --json names each"
+        )
 
 
 def _read_words(path: Path) -> tuple[str, ...]:

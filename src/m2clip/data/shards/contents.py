@@ -137,7 +137,7 @@ def _labelled_by_folder(listed: list[ListedMember], unlabelled: ListedMember, sh
     folders = [posixpath.basename(posixpath.dirname(member.name)) for member in listed]
     if any(member.label for member in listed) or not all(folder.strip(".") for folder in folders):
         raise ManifestError(
-            f"{shard}/{unlabelled.name} has no label: put it into a file with the same key, such as 0001.cls"
+            f"{shard}/{unlabelled.name} has no label: put it into a file with the same key, which ends at the first dot, such as 0001.cls"
         )
     return [replace(member, label=folder) for member, folder in zip(listed, folders, strict=True)]
 
