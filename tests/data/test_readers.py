@@ -254,6 +254,15 @@ def test_too_little_shared_memory_is_told_before_it_is_used(
         list(loader_of(listed(videos, tmp_path)))
 
 
+def test_nothing_is_shared_where_there_are_no_workers(
+    videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container whose /dev/shm is full, that is what the message above says to do."""
+    monkeypatch.setattr(torch.Tensor, "share_memory_", lambda tensor: pytest.fail("shared memory was taken"))
+    batches = list(loader_of(listed(videos, tmp_path), workers=0))
+    assert sum(len(batch.labels) for batch in batches) == 11
+
+
 _PROGRAM = """
 import multiprocessing, signal, sys
 from pathlib import Path

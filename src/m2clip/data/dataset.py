@@ -148,17 +148,12 @@ class VideoDataset(Dataset[Item | BadFile]):
         self.seed = seed
         self._cache, self._most_lost = cache, most_lost
         self._augment = TrainTransform(size=size, recipe=recipe, flip=flip, mean=mean) if train else None
-        # In shared memory: workers that live through many epochs must see the new one.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that the random numbers belong to."""
-        return int(self._epoch)
+        self.epoch = 0
+        """The epoch that the random numbers belong to; workers are told it with each sample."""
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the random numbers of an epoch, for this process and its workers."""
-        self._epoch.fill_(epoch)
+        """Choose the random numbers of an epoch."""
+        self.epoch = epoch
 
     @property
     def clip_shape(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ file, another worker takes the dead one's place, and all others go on. Pixels li
 before its death is not lost.
 """
 
+import mmap
 import multiprocessing
 import os
 import shutil
@@ -27,7 +28,7 @@ from m2clip.errors import M2CLIPError
 
 Start = Literal["fork", "spawn", "forkserver"]
 FILE_SECONDS = 300.0  # by default; minutes, for a long film on a slow disk beside much else is not broken
-_MOST_GIVEN = 200  # samples that one worker may have before it: their messages (40 bytes each) must fit into a pipe
+_MOST_GIVEN = 200  # samples that one worker may have before it: their messages (50 bytes each) must fit into a pipe
 _START_SECONDS = 600.0  # until a new worker has imported everything
 _LOOK_SECONDS = 1.0  # between two looks at the clock
 _MOST_CRASHES = 32  # without one good sample between them: then it is not the files
@@ -100,7 +101,9 @@ class Readers:
             del self._slots  # views of it may live on in batches that are being made
 
     def _begin(self) -> None:
-        size = torch.Size(self._shape).numel()
+        size = (
+            torch.Size(self._shape).numel() + 2 * mmap.PAGESIZE
+        )  # pixels up to a page's end, and a page for the sign to stop
         room = shutil.disk_usage("/dev/shm").free if Path("/dev/shm").is_dir() else size
         if size > room:
             raise M2CLIPError(
@@ -136,7 +139,7 @@ class Readers:
             if task.slot < 0:
                 task.slot = self._free.pop()
             try:
-                worker.connection.send((task.index, task.slot))
+                worker.connection.send((task.index, task.slot, self._dataset.epoch))
             except OSError:  # it died while it had nothing to do, which the next look finds
                 return
             worker.given.append(waiting.popleft())

@@ -118,7 +118,8 @@ def read_samples(dataset: VideoDataset, slots: Tensor, connection: Connection, s
         while (task := connection.recv()) is not None:
             if stop:
                 return
-            index, slot = task
+            index, slot, epoch = task
+            dataset.set_epoch(epoch)
             try:
                 outcome = dataset[index]
             except M2CLIPError as error:
