@@ -36,7 +36,7 @@ def oddities(info: VideoInfo, header: Header, disorder: tuple[int, int] | None) 
         yield "interlaced", "two half pictures in a frame"
     if abs(header.pixel_shape - 1) > _STRETCHED:
         shape = header.pixel_shape
-        yield "non-square-pixels", f"a pixel is {shape.numerator}:{shape.denominator} wide and high"
+        yield "non-square-pixels", f"the width of a pixel is to its height as {shape.numerator} to {shape.denominator}"
     yield from oddities_of_pictures(info)
     if header.video_streams > 1:
         yield "several-video-streams", f"{header.video_streams} video streams"
