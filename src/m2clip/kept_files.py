@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from m2clip.cache_folder import cache_folder
@@ -59,10 +60,16 @@ class KeptFiles:
         for entry in os.scandir(folder):
             with contextlib.suppress(FileNotFoundError):  # another process makes room, too
                 found.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
-        free = self._most_bytes - sum(row[1] for row in found)
-        for _, freed, path in sorted(found):
-            if free >= size:
-                break
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            free += freed
+        remove_oldest(found, until=self._most_bytes - size)
+
+
+def remove_oldest(found: Iterable[tuple[int, int, str]], *, until: int) -> None:
+    """Remove files (time of last use, bytes, path), those not used for the longest time first, until `until` bytes are left."""
+    files = sorted(found)
+    held = sum(size for _, size, _ in files)
+    for _, size, path in files:
+        if held <= until:
+            return
+        with contextlib.suppress(FileNotFoundError):  # another process makes room, too
+            os.unlink(path)
+        held -= size

@@ -8,20 +8,12 @@ from m2clip.data import dataset as dataset_module
 from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.transforms import PixelStatistics
-from tests.small_inputs import moving_square, write_video
-
-SETTINGS = {"frames": 4, "size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "seed": 3}
-
-
-def listed(*samples: Sample) -> Manifest:
-    return Manifest(samples, ("one", "two"), (), "list.txt", "0" * 64)
+from tests.data.small_sets import SETTINGS, five_videos, listed
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    folder = tmp_path_factory.mktemp("videos")
-    paths = [write_video(folder / f"{i}.mp4", moving_square(shift=i)) for i in range(5)]
-    return listed(*(Sample(path, i % 2, where=f"list.txt:{i + 1}") for i, path in enumerate(paths)))
+    return five_videos(tmp_path_factory.mktemp("videos"))
 
 
 def test_the_seed_and_the_epoch_decide_the_clip_and_nothing_else_does(manifest: Manifest) -> None:

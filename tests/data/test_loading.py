@@ -12,20 +12,13 @@ from m2clip.data.loading import collate, make_loader
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.order import epoch_batches
 from m2clip.data.video import Video
+from tests.data.small_sets import SETTINGS, five_videos, listed
 from tests.small_inputs import moving_square, write_sound, write_video
-
-SETTINGS = {"frames": 4, "size": 32, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "seed": 3}
-
-
-def listed(*samples: Sample) -> Manifest:
-    return Manifest(samples, ("one", "two"), (), "list.txt", "0" * 64)
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    folder = tmp_path_factory.mktemp("videos")
-    paths = [write_video(folder / f"{i}.mp4", moving_square(shift=i)) for i in range(5)]
-    return listed(*(Sample(path, i % 2, where=f"list.txt:{i + 1}") for i, path in enumerate(paths)))
+    return five_videos(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from m2clip.cache_folder import cache_folder
 from m2clip.data.shards.file_lock import file_lock
 from m2clip.data.web import WebLimits, fetch, shown_address
 from m2clip.errors import ConfigError, VideoError
+from m2clip.kept_files import remove_oldest
 
 MOST_GIB = "M2CLIP_SHARDS_GIB"
 _DEFAULT_GIB = 20.0
@@ -161,13 +162,7 @@ def _make_room(folder: Path, size: int, *, but: Path) -> None:
                     found.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
                 elif entry.name.endswith(".draft") and entry.path != str(but):
                     _remove_if_dead(Path(entry.path))
-        free = most_bytes() - sum(row[1] for row in found)
-        for _, freed, path in sorted(found):
-            if free >= size:
-                break
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
-            free += freed
+        remove_oldest(found, until=most_bytes() - size)
 
 
 def _remove_if_dead(draft: Path) -> None:
