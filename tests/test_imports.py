@@ -23,12 +23,15 @@ ORDER = (
     ("builtin.weights",),  # reads the shipped tensors; the rest of builtin uses the whole package
     ("checkpoint", "losses", "scoring", "kept_texts", "labels", "report"),
     ("check", "protocol"),
+    ("timeline",),
     ("train", "evaluate", "recognizer"),
+    ("explanations", "calibration", "search", "live", "export", "hub"),
     ("protocol.run", "protocol.preview"),  # they measure; to read a protocol costs nothing
     ("strength",),
     ("study",),
     ("builtin",),
-    ("cli", "app"),
+    ("app",),
+    ("cli",),
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}

@@ -180,8 +180,8 @@ def test_a_trained_head_is_read_for_the_models_own_classes_only(video: Path) -> 
     similarity = by_label(fresh.classify(video))
     ensemble = by_label(recognizer.classify(video))
     with Video(video) as opened, torch.no_grad():
-        indices = recognizer._sampled([m2clip.recognizer._whole(opened)])
-        visual = recognizer._encode(opened, indices).visual_logits[0].softmax(-1).tolist()
+        pixels = recognizer.reader.read(opened).pixels[0]
+        visual = recognizer.encode(pixels).visual_logits[0].softmax(-1).tolist()
     expected = {name: (similarity[name] + p) / 2 for name, p in zip(LABELS, visual, strict=True)}
     assert ensemble == pytest.approx(expected, abs=1e-6)
 
@@ -274,12 +274,14 @@ def test_views_and_windows_are_those_of_clips_cut_one_by_one(video: Path) -> Non
     model = tiny_model()
     recognizer = Recognizer(model, frames=4, views_temporal=2, views_spatial=3)
     parts = [Part(first, np.arange(first, stop) / 12, stop / 12) for first, stop in ((0, 20), (10, 33), (39, 40))]
-    indices = recognizer._sampled(parts)
     with Video(video) as opened, torch.inference_mode():
-        found = recognizer._encode(opened, indices)
+        read = recognizer.reader.read(opened, parts)
+        found = recognizer.encode(read.pixels.flatten(0, 1))
         sizes = model.info.sizes
         plain = [
-            pixels_of_frames(opened.frames(view), size=sizes.image_size, crops=3) for one in indices for view in one
+            pixels_of_frames(opened.frames(view), size=sizes.image_size, crops=3)
+            for one in read.frame_indices
+            for view in one
         ]
         clips = PixelStatistics(sizes.mean, sizes.std).normalize(torch.cat(plain))
         assert torch.equal(found.embedding, model.encode_video(clips).embedding)

@@ -1,10 +1,9 @@
 """One video -> labels, an embedding, a timeline: what the command line and programs call."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -17,10 +16,11 @@ from torch import Tensor
 
 from m2clip.checkpoint import create, load
 from m2clip.config import BACKBONES, Precision
-from m2clip.data.parts import Part, part_between, shown_part, window_spans
+from m2clip.data.clip_reader import ClipReader, ReadClips
+from m2clip.data.parts import shown_part, window_spans
 from m2clip.data.text.descriptions import TextSource
 from m2clip.data.text.prompts import class_texts
-from m2clip.data.transforms import PixelStatistics, shrunk, test_pixels
+from m2clip.data.transforms import PixelStatistics
 from m2clip.data.video import Video
 from m2clip.data.web import DEFAULT_LIMITS, WebLimits
 from m2clip.errors import CheckpointError, ConfigError
@@ -130,6 +130,11 @@ class Recognizer:
         self._texts, self._web = texts, web
         self._prepared: dict[object, Classes] = {}  # the set used last stands last
 
+    @property
+    def reader(self) -> ClipReader:
+        """What reads a video as the model takes it; it can be sent to another process."""
+        return ClipReader(self.sampling, self.model.info.image_size, self.views_temporal, self.views_spatial)
+
     def compile(self, *, tell: Callable[[str], None] = lambda sentence: None) -> None:
         """Run compiled code from now on: `model.compiled.compile_images` for the frames that are used here."""
         compile_images(self.model, frames=self.sampling.frames, tell=tell)
@@ -150,13 +155,14 @@ class Recognizer:
         """Like `classify`, but the probabilities of all labels, and of each view."""
         classes = self.prepare(labels)
         with self._opened(video) as opened:
-            return self._score_parts(opened, [_whole(opened)], classes)[0]
+            clips = self.reader.read(opened)
+        return self.score_clips(clips, classes)[0]
 
     def embed(self, video: Any) -> NDArray[np.float32]:
         """The embedding of a video, float32 [D], of unit norm; of several views the mean of their unit embeddings."""
         with self._opened(video) as opened:
-            features = self._encode(opened, self._sampled([_whole(opened)]))
-        mean = F.normalize(features.embedding.float(), dim=-1).mean(0)
+            clips = self.reader.read(opened)
+        mean = F.normalize(self.encode(clips.pixels[0]).embedding.float(), dim=-1).mean(0)
         return F.normalize(mean, dim=0).cpu().numpy()
 
     def timeline(
@@ -187,9 +193,10 @@ class Recognizer:
             spans = list(window_spans(duration, window_seconds, step_seconds))
             for first in range(0, len(spans), WINDOWS_PER_BATCH):
                 some = spans[first : first + WINDOWS_PER_BATCH]
-                read = self._score_parts(opened, [shown_part(times, duration, *span) for span in some], classes)
+                clips = self.reader.read(opened, [shown_part(times, duration, *span) for span in some])
                 found += [
-                    Window(start, end, tuple(result.top(top))) for (start, end), result in zip(some, read, strict=True)
+                    Window(start, end, tuple(result.top(top)))
+                    for (start, end), result in zip(some, self.score_clips(clips, classes), strict=True)
                 ]
         return found
 
@@ -231,38 +238,27 @@ class Recognizer:
             del self._prepared[next(iter(self._prepared))]
         return classes
 
-    def _sampled(self, parts: Sequence[Part]) -> NDArray[np.int64]:
-        """R parts of a video -> frame indices [R, temporal views, T]."""
-        return np.stack([part.test_indices(self.sampling, self.views_temporal) for part in parts])
-
-    def _encode(self, video: Video, indices: NDArray[np.int64]) -> VideoFeatures:
-        """Frame indices [R, temporal views, T] -> features of R * V clips, the views of a part together."""
-        info = self.model.info
-        # One call: a frame that parts or views share is decoded and resized once.
-        pictures = video.frames(indices.flatten(), each=partial(shrunk, size=info.image_size))
-        clips = len(pictures) // self.sampling.frames
-        pixels = test_pixels(pictures, size=info.image_size, crops=self.views_spatial, clips=clips)
-        statistics = PixelStatistics(info.sizes.mean, info.sizes.std)
+    def encode(self, pixels: Tensor) -> VideoFeatures:
+        """Clips uint8 [B, T, 3, H, W] as `reader` gives them (their parts and views in one row) -> their features."""
+        statistics = PixelStatistics(self.model.info.sizes.mean, self.model.info.sizes.std)
         with torch.inference_mode():
             return self.model.encode_video(statistics.normalize(pixels.to(next(self.model.parameters()).device)))
 
-    def _score_parts(self, video: Video, parts: Sequence[Part], classes: Classes) -> list[VideoScores]:
-        """One result for each part of the video."""
-        indices = self._sampled(parts)
-        features = self._encode(video, indices)
+    def score_clips(self, clips: ReadClips, classes: Classes) -> list[VideoScores]:
+        """One result for each part of a video that was read."""
+        features = self.encode(clips.pixels.flatten(0, 1))
+        return self.score_features(features, clips, classes)
+
+    def score_features(self, features: VideoFeatures, clips: ReadClips, classes: Classes) -> list[VideoScores]:
+        """What `score_clips` gives, from the features of the clips: R * V of them, the views of a part together."""
         logits = None
         if classes.head_columns is not None and features.visual_logits is not None:
             logits = features.visual_logits[:, list(classes.head_columns)]
         table = scores(features.embedding, classes.embeddings, logits).readings()[classes.reading].cpu()
-        seconds = video.info.pts_seconds[np.minimum(indices, video.info.frame_count - 1)]
         return [
-            VideoScores(classes, fuse_views(views), views, indices[r], seconds[r])
-            for r, views in enumerate(table.unflatten(0, (len(parts), -1)))  # [V, K]
+            VideoScores(classes, fuse_views(views), views, clips.frame_indices[r], clips.frame_seconds[r])
+            for r, views in enumerate(table.unflatten(0, (len(clips.pixels), -1)))  # [V, K]
         ]
-
-
-def _whole(video: Video) -> Part:
-    return part_between(video.info.pts_seconds, video.info.duration_seconds, start_seconds=None, end_seconds=None)
 
 
 def find_model(name: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:

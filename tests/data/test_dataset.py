@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from m2clip.data import dataset as dataset_module
+from m2clip.data import clip_reader
 from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.transforms import PixelStatistics
@@ -63,13 +63,13 @@ def test_one_view_of_a_batch_is_that_part_of_its_clips() -> None:
 def test_views_share_decoding_and_resizing(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     """12 frames seen by 4 views of 6 frames, 3 crops each: every frame is resized once."""
     resized = []
-    original = dataset_module.shrunk
+    original = clip_reader.shrunk
 
     def noting(frames: np.ndarray, *, size: int) -> np.ndarray:
         resized.extend(frame.shape for frame in frames)
         return original(frames, size=size)
 
-    monkeypatch.setattr(dataset_module, "shrunk", noting)
+    monkeypatch.setattr(clip_reader, "shrunk", noting)
     views = {"views_temporal": 4, "views_spatial": 3}
     dataset = VideoDataset(manifest, train=False, **{**SETTINGS, **views, "frames": 6})  # type: ignore[arg-type]
     pixels = dataset[0].pixels

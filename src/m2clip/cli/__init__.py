@@ -13,15 +13,18 @@ from typing import Annotated
 import typer
 
 from m2clip import __version__
-from m2clip.cli import files, recognition, runs
+from m2clip.cli import files, runs
 from m2clip.cli.check import check_data
+from m2clip.cli.embedding import embed
 from m2clip.cli.options import LocalRank
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
+from m2clip.cli.recognition import classify
 from m2clip.cli.shard import shard
 from m2clip.cli.show import show_clips
 from m2clip.cli.strength import tune_strength
 from m2clip.cli.study import study
+from m2clip.cli.timeline import timeline
 from m2clip.errors import M2CLIPError
 from m2clip.freed_memory import keep_freed_memory
 from m2clip.launcher import read_launcher
@@ -33,7 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (runs.demo, runs.train, runs.evaluate, recognition.classify, recognition.timeline, recognition.embed):
+for command in (runs.demo, runs.train, runs.evaluate, classify, timeline, embed):
     app.command()(command)
 app.command()(tune_strength)
 app.command()(study)

@@ -6,7 +6,6 @@ Every random number of a clip comes from (seed, epoch, index), so it is the same
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from m2clip.data.clip_reader import ClipReader
 from m2clip.data.frame_cache import FrameCache
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.parts import Part, part_between
 from m2clip.data.places import Place
 from m2clip.data.sampling import ClipSampling
-from m2clip.data.transforms import PixelStatistics, TrainTransform, shrunk, test_pixels
+from m2clip.data.transforms import PixelStatistics, TrainTransform
 from m2clip.data.video import Video
 from m2clip.errors import ConfigError, VideoError
 
@@ -217,12 +217,11 @@ class VideoDataset(Dataset[Item | BadFile]):
 
     def clips_of(self, video: Video, part: Part, index: int) -> Tensor:
         """The clips of the sample of this index, uint8 [V, T, 3, H, W]."""
+        if self._augment is None:
+            reader = ClipReader(self.sampling, self.size, self.views_temporal, self.views_spatial)
+            return reader.read(video, [part]).pixels[0]
         rng = self._random(index)
         chosen = self._frames_of(part, rng).flatten()
-        if self._augment is None:
-            # Decoded together: a frame that views share is decoded and resized once, and no two of full size are held at a time.
-            frames = video.frames(chosen, each=partial(shrunk, size=self.size))
-            return test_pixels(frames, size=self.size, crops=self.views_spatial, clips=self.views_temporal)
         info = video.info
         drawn = self._augment.draw(info.height, info.width, seed=int(rng.integers(2**63)))
         return drawn.finish(video.frames(chosen, each=drawn.cut))[None]
