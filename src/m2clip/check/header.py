@@ -6,7 +6,7 @@ from fractions import Fraction
 import av
 from av.stream import Disposition
 
-from m2clip.check.apart import Alive
+from m2clip.apart import Alive
 from m2clip.data.decode.opening import VideoFile
 from m2clip.data.decode.packets import BROKEN_DATA
 

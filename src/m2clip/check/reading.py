@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from pydantic import TypeAdapter
 
-from m2clip.check.apart import Alive
+from m2clip.apart import Alive
 from m2clip.check.header import Header, read_header, times_out_of_order
 from m2clip.check.oddities import oddities, oddities_of_pictures
 from m2clip.data.decode.opening import VideoFile

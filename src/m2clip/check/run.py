@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from m2clip.check.apart import Ended, run_apart
+from m2clip.apart import Ended, run_apart
 from m2clip.check.document import check_document
 from m2clip.check.judging import Limits, judge
 from m2clip.check.kept_facts import KeptFacts, keys_of

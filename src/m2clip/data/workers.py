@@ -6,7 +6,6 @@ It outlives neither its owner nor its use: it ends when the main process is gone
 import gc
 import os
 import signal
-import threading
 import time
 import traceback
 from collections import deque
@@ -20,13 +19,13 @@ from multiprocessing.process import BaseProcess
 import torch
 from torch import Tensor
 
+from m2clip.apart import end_with_parent
 from m2clip.data.dataset import BadFile, Item, VideoDataset
 from m2clip.errors import M2CLIPError
 
 READY = "ready"
 _IN_ITS_SLOT = torch.empty(0)  # stands for the pixels in a message
 _STOP_SECONDS = 2.0  # that a worker has to finish what it reads when all is over
-_LOOK_SECONDS = 1.0  # between two looks at whether the main process lives
 
 
 @dataclass
@@ -112,7 +111,7 @@ def read_samples(dataset: VideoDataset, slots: Tensor, connection: Connection, s
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what the main process does on it is not for a copy of it to do
     gc.freeze()  # what a forked process was born with is no garbage of its own, and to look at it would copy its pages
     torch.set_num_threads(1)  # a forked process must not enter the thread pool that it has a dead copy of
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with_parent()
     try:
         connection.send(READY)
         while (task := connection.recv()) is not None:
@@ -134,10 +133,3 @@ def read_samples(dataset: VideoDataset, slots: Tensor, connection: Connection, s
             connection.send(outcome)
     except (EOFError, BrokenPipeError, ConnectionResetError):  # the main process is no more
         return
-
-
-def _end_with(parent: int) -> None:
-    """End this process when its parent ends, even while it hangs in a decoder."""
-    while os.getppid() == parent:
-        time.sleep(_LOOK_SECONDS)
-    os._exit(1)

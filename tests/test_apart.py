@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m2clip.check.apart import Alive, Ended, run_apart
+from m2clip.apart import Alive, Ended, run_apart
 from m2clip.errors import ConfigError
 
 GIB = 2**30
@@ -65,7 +65,7 @@ def test_children_that_cannot_start_end_the_work() -> None:
 
 
 def test_no_job_starts_no_child(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("m2clip.check.apart._Child", None)
+    monkeypatch.setattr("m2clip.apart._JobChild", None)
     assert list(run_apart(act, [], workers=2, silence_seconds=1, memory_bytes=GIB)) == []
 
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,6 +23,10 @@ Work = Callable[[Any, Alive], Any]
 _READY, _ALIVE = b"ready", b"alive"
 _START_SECONDS = 120.0
 _BEAT_SECONDS = 1.0
+_LOOK_SECONDS = 1.0  # between two looks at whether the parent lives
+
+StartMethod = Literal["spawn", "forkserver"]
+"""How a child begins; never as a fork of a process that runs threads, whose locks it would share."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +48,11 @@ def run_apart(
     """
     waiting = iter(enumerate(jobs))
     coming = next(waiting, None)
-    children: dict[Connection, _Child] = {}
+    children: dict[Connection, _JobChild] = {}
     try:
         while True:
             while coming is not None and len(children) < min(workers, len(jobs)):
-                child = _Child(work, memory_bytes, silence_seconds)
+                child = _JobChild(work, memory_bytes, silence_seconds)
                 children[child.connection] = child
             for child in children.values():
                 if coming is not None and child.is_free:
@@ -80,16 +85,44 @@ def run_apart(
             child.end()
 
 
-class _Child:
-    """A child process, the job that it holds, and until when it must give a sign."""
+class Child:
+    """A process apart, and the pipe to it. `serve` is a function of a module; it gets the pipe's other end and `arguments`."""
 
-    def __init__(self, work: Work, memory_bytes: int, silence_seconds: float) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would share locks of libraries that run threads
+    def __init__(self, serve: Callable[..., None], *arguments: Any, start: StartMethod = "spawn") -> None:
+        context = multiprocessing.get_context(start)
         self.connection, other = context.Pipe()
-        self._silence_seconds = silence_seconds
-        self._process = context.Process(target=_serve, args=(other, work, memory_bytes), daemon=True)
+        self._process = context.Process(target=serve, args=(other, *arguments), daemon=True)  # type: ignore[attr-defined]
         self._process.start()
         other.close()  # else the end of the child would not show
+
+    @property
+    def pid(self) -> int | None:
+        """The number that the system gave the process."""
+        return self._process.pid
+
+    def ending(self) -> str:
+        """How a process that has closed its pipe came to its end, such as "ended by SIGSEGV"."""
+        self._process.join(timeout=10)
+        return _ending(self._process.exitcode)
+
+    def kill(self) -> None:
+        """Kill the process, whatever it does; its end of the pipe closes with it."""
+        self._process.kill()
+
+    def end(self) -> None:
+        """Kill it and give back all that belongs to it."""
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self.connection.close()
+
+
+class _JobChild(Child):
+    """A child, the job that it holds, and until when it must give a sign."""
+
+    def __init__(self, work: Work, memory_bytes: int, silence_seconds: float) -> None:
+        super().__init__(_serve, work, memory_bytes)
+        self._silence_seconds = silence_seconds
         self.number: int | None = None
         self.is_ready = False
         self.deadline = time.monotonic() + _START_SECONDS
@@ -114,21 +147,13 @@ class _Child:
         try:
             news = self.connection.recv_bytes()
         except (EOFError, OSError):
-            self._process.join(timeout=10)
-            return Ended("crashed", _ending(self._process.exitcode))
+            return Ended("crashed", self.ending())
         if news in (_READY, _ALIVE):
             self.is_ready = True
             self.deadline = time.monotonic() + (self._silence_seconds if self.number is not None else float("inf"))
             return None
         self.number, self.deadline = None, float("inf")
         return news
-
-    def end(self) -> None:
-        """Kill it, whatever it does."""
-        self._process.kill()
-        self._process.join()
-        self._process.close()
-        self.connection.close()
 
 
 def _ending(exit_code: int | None) -> str:
@@ -141,9 +166,12 @@ def _ending(exit_code: int | None) -> str:
     return f"ended by signal {-exit_code}"
 
 
-def _serve(connection: Connection, work: Work, memory_bytes: int) -> None:
-    """The child: one job after the other, until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+def confine(memory_bytes: int, *, writes_files: bool = True) -> None:
+    """In a child: leave Ctrl-C to the parent, print nothing, and (but on Windows) allocate no more than this, and leave no core.
+
+    Without `writes_files` every write to a file fails; pipes stay.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries print there would break the parent's lines
     if sys.platform != "win32":
         import resource
@@ -152,6 +180,24 @@ def _serve(connection: Connection, work: Work, memory_bytes: int) -> None:
         most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        if not writes_files:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+def end_with_parent() -> None:
+    """In a child: end when the parent does, even in the middle of a hang."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_SECONDS)
+    os._exit(1)
+
+
+def _serve(connection: Connection, work: Work, memory_bytes: int) -> None:
+    """The child: one job after the other, until the parent is gone."""
+    confine(memory_bytes)
     said = time.monotonic()
 
     def alive() -> None:
