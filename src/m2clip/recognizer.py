@@ -165,6 +165,12 @@ class Recognizer:
         mean = F.normalize(self.encode(clips.pixels[0]).embedding.float(), dim=-1).mean(0)
         return F.normalize(mean, dim=0).cpu().numpy()
 
+    def embed_text(self, text: str) -> NDArray[np.float32]:
+        """The embedding of a text as it is written (no template), float32 [D], of unit norm: a query for videos' embeddings."""
+        if not isinstance(text, str) or not text.strip():
+            raise ConfigError(f"the text {text!r} holds no word: write what the video shows")
+        return kept_class_embeddings(self.model, [[text]])[0].cpu().numpy()
+
     def timeline(
         self,
         video: Any,

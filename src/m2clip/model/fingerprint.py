@@ -21,18 +21,36 @@ def tensors_of(model: VideoCLIP, parts: Iterable[nn.Module]) -> dict[str, Tensor
 def fingerprint(model: VideoCLIP, tensors: Mapping[str, Tensor], **others: Any) -> str:
     """SHA-256, in hex, of these tensors of a model on the CPU, its settings and strength, the versions, the kernels that this
     process runs, and of what else the result follows from (`others`, as JSON)."""
-    info = model.info
     settings = {
         "m2clip": __version__,
         "torch": torch.__version__,
         # These choose the kernels, and with them the last bits.
         "machine": [torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()],
-        "model": [info.method, info.sizes.model_dump(), info.layout.model_dump(), info.rival.model_dump()],
-        "strength": model.strength,
+        **_facts(model),
         **others,
     }
+    return _digest(settings, tensors)
+
+
+def model_id(model: VideoCLIP, **others: Any) -> str:
+    """SHA-256, in hex, of a model's tensors, settings and strength, and of `others`, as JSON.
+
+    Unlike a `fingerprint` it is the same on every machine, under every version: it tells whose embeddings may be compared.
+    """
+    return _digest({**_facts(model), **others}, model.state_dict())
+
+
+def _facts(model: VideoCLIP) -> dict[str, Any]:
+    info = model.info
+    return {
+        "model": [info.method, info.sizes.model_dump(), info.layout.model_dump(), info.rival.model_dump()],
+        "strength": model.strength,
+    }
+
+
+def _digest(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(json.dumps(settings).encode())
     for name, tensor in tensors.items():
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()

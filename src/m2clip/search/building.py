@@ -1,0 +1,178 @@
+"""Tables of embeddings -> an index that holds exactly their rows; a later call changes only what has changed."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from m2clip.errors import ConfigError
+from m2clip.search.source_model import SourceModel
+from m2clip.search.vector_table import VectorTable, row_ids, table_schema
+from m2clip.search.video_index import TABLE, connected, naming_failures, open_table, shown_uri, source_of
+
+if TYPE_CHECKING:
+    from lancedb.table import Table
+
+APPROXIMATE_FROM = 100_000
+"""Rows from which on a search by comparing all of them is slower than is pleasant, and an approximate index is made."""
+_ROWS_A_PARTITION = 4096
+_GROWTH_BEFORE_TRAINING = 0.5  # new rows, as a share of all, before partitions are made anew
+_MOST_IDS = 1000  # in one request
+_KEPT_VERSIONS = timedelta(days=1)  # what a search that is under way may still read
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a call did to an index."""
+
+    rows: int
+    """That it holds now."""
+    added: int
+    changed: int
+    removed: int
+    approximate: bool
+    """Whether it is searched through an approximate index."""
+
+
+def build_index(
+    tables: Sequence[Path], uri: str | Path, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Changes:
+    """Make the index, or bring it up to date: afterwards it holds the rows of these tables and no others.
+
+    Of a video (or stretch) in several tables the last row counts. Raises ConfigError for tables of several models, and for
+    an index of another model, which is left as it is.
+    """
+    opened = [VectorTable(path) for path in tables]
+    source = _one_model(opened)
+    shown = shown_uri(uri)
+    database = connected(uri)
+    table = open_table(database, shown)
+    if table is not None and (old := source_of(table, shown)).model_id != source.model_id:
+        raise ConfigError(
+            f"{shown} is an index of another model ({old.checkpoint}, strength {old.strength:g}, {old.precision}): "
+            "give another place with --out, or delete the index first"
+        )
+    with naming_failures(uri):
+        if table is None:
+            schema = index_schema(source)
+            table = database.create_table(TABLE, schema=schema)
+        before = _digests(table)
+        wanted = _last_rows(opened)
+        total = sum(map(len, opened))
+        added = changed = done = 0
+        for batch in _rows_to_write(opened, wanted, before):
+            done += batch.seen
+            if batch.rows is not None:
+                result = (
+                    table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(batch.rows)
+                )
+                added += result.num_inserted_rows
+                changed += result.num_updated_rows
+            progress(done, total)
+        gone = [name for name in before if name not in wanted]
+        for first in range(0, len(gone), _MOST_IDS):
+            # The ids are hex digits of a hash: nothing that a user wrote stands in this filter.
+            table.delete(f"id IN ({', '.join(repr(name) for name in gone[first : first + _MOST_IDS])})")
+        rows = table.count_rows()
+        return Changes(rows, added, changed, len(gone), _bring_in_order(table, rows, new=added + changed))
+
+
+def index_schema(source: SourceModel) -> pa.Schema:
+    """The columns of the index: those of the tables, an id by path and times, and a digest by which changes are seen."""
+    own = [pa.field("id", pa.string(), nullable=False), pa.field("digest", pa.string(), nullable=False)]
+    plain = table_schema(source)
+    return pa.schema([*own, *plain], metadata=plain.metadata)
+
+
+def _one_model(tables: Sequence[VectorTable]) -> SourceModel:
+    for table in tables[1:]:
+        if table.source.model_id != tables[0].source.model_id:
+            raise ConfigError(
+                f"{tables[0].path} and {table.path} are of two models ({tables[0].source.checkpoint} and "
+                f"{table.source.checkpoint}): embed both with one"
+            )
+    return tables[0].source
+
+
+def _digests(table: "Table") -> dict[str, str]:
+    """The digest of each row of the index, by its id."""
+    found: dict[str, str] = {}
+    for batch in table.search().select(["id", "digest"]).to_batches():
+        found.update(zip(batch.column("id").to_pylist(), batch.column("digest").to_pylist(), strict=True))
+    return found
+
+
+def _last_rows(tables: Sequence[VectorTable]) -> dict[str, int]:
+    """For each id the number of the row that counts, over all tables in order."""
+    wanted: dict[str, int] = {}
+    number = 0
+    for table in tables:
+        for batch in table.batches(["path", "start_seconds", "end_seconds"]):
+            for name in row_ids(batch):
+                wanted[name] = number
+                number += 1
+    return wanted
+
+
+@dataclass(frozen=True)
+class _Batch:
+    seen: int
+    rows: pa.Table | None
+
+
+def _rows_to_write(tables: Sequence[VectorTable], wanted: dict[str, int], before: dict[str, str]) -> Iterator[_Batch]:
+    number = 0
+    for table in tables:
+        for batch in table.batches():
+            ids, digests = row_ids(batch), _row_digests(batch)
+            chosen = [
+                row
+                for row, (name, digest) in enumerate(zip(ids, digests, strict=True))
+                if wanted[name] == number + row and before.get(name) != digest
+            ]
+            number += len(ids)
+            if not chosen:
+                yield _Batch(len(ids), None)
+                continue
+            rows = pa.Table.from_batches([batch]).take(chosen)
+            for column, cells in ((1, digests), (0, ids)):
+                field = ("id", "digest")[column]
+                rows = rows.add_column(
+                    0, pa.field(field, pa.string(), nullable=False), [[cells[row] for row in chosen]]
+                )
+            yield _Batch(len(ids), rows)
+
+
+def _row_digests(batch: pa.RecordBatch) -> list[str]:
+    vectors = np.ascontiguousarray(batch.column("vector").flatten().to_numpy()).reshape(len(batch), -1)
+    facts = zip(batch.column("duration_seconds").to_pylist(), batch.column("lost_frames").to_pylist(), strict=True)
+    return [
+        hashlib.sha256(repr(fact).encode() + vector.tobytes()).hexdigest()[:32]
+        for fact, vector in zip(facts, vectors, strict=True)
+    ]
+
+
+def _bring_in_order(table: "Table", rows: int, *, new: int) -> bool:
+    """Make or extend the approximate index where there are enough rows; put small files together; drop old versions."""
+    has_index = bool(table.list_indices())
+    if rows >= APPROXIMATE_FROM and (not has_index or new > _GROWTH_BEFORE_TRAINING * rows):
+        make_approximate(table, rows)
+        has_index = True
+    table.optimize(cleanup_older_than=_KEPT_VERSIONS)
+    return has_index
+
+
+def make_approximate(table: "Table", rows: int) -> None:
+    """The approximate index over all rows, in place of any before."""
+    from lancedb.index import IvfPq
+
+    dim = table.schema.field("vector").type.list_size
+    config = IvfPq(
+        distance_type="cosine", num_partitions=max(1, rows // _ROWS_A_PARTITION), num_sub_vectors=max(1, dim // 8)
+    )
+    table.create_index("vector", config=config, replace=True)
