@@ -3,7 +3,7 @@
 All of an adapter module's parameters are trained; the frozen model never lives in one.
 """
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,22 @@ class Residual(nn.Module):
     def weakened(self, residual: Tensor) -> Tensor:
         """The residual times the strength; at 1 the very same tensor."""
         return residual if self.strength == 1.0 else self.strength * residual
+
+
+class Reach(NamedTuple):
+    """How many frames before a frame, and after it, go into what an adapter makes of that frame."""
+
+    before: int
+    after: int
+
+
+class TemporalAdapter(Residual):
+    """An adapter through which a frame sees its neighbours: `[B, T, ...]` -> the same shape, beyond the ends of T there is nothing."""
+
+    @property
+    def reach(self) -> Reach:
+        """How far it looks (`model.frame_stream` counts on it)."""
+        raise NotImplementedError
 
 
 class TemporalConvolution(nn.Module):
@@ -97,18 +113,27 @@ class Difference(nn.Module):
         W (p_t - p_{t-1}) = W p_t - W p_{t-1}: taken after the projection the difference is half as wide.
         """
         bias = self.down.bias.to(hidden.dtype)
-        change = (hidden[:, 1:] - hidden[:, :-1]).add_(bias)
-        change = torch.cat([bias.expand_as(hidden[:, :1]), change], dim=1)
+        if torch.compiler.is_compiling() and not torch.is_grad_enabled():
+            # The same numbers: a graph that is exported for any T cannot hold a tensor of T - 1 frames.
+            change = torch.diff(hidden, dim=1, prepend=hidden[:, :1]).add_(bias)
+        else:
+            change = (hidden[:, 1:] - hidden[:, :-1]).add_(bias)
+            change = torch.cat([bias.expand_as(hidden[:, :1]), change], dim=1)
         return self.convolution(change.reshape(-1, *grid, change.shape[-1])).reshape(change.shape)
 
 
-class TEDAdapter(Residual):
+class TEDAdapter(TemporalAdapter):
     """x + TE(x) + pad(TD(x)); `branches` leaves one of the two out (an ablation). pad: nothing is added to the class token."""
 
     def __init__(self, width: int, *, bottleneck: int, branches: Branches = "both") -> None:
         super().__init__()
         self.enhancement = Enhancement(width, bottleneck) if branches != "difference" else None
         self.difference = Difference(width, bottleneck) if branches != "enhancement" else None
+
+    @property
+    def reach(self) -> Reach:
+        """The enhancement sees a neighbour on each side, the difference the one before."""
+        return Reach(before=1, after=0 if self.enhancement is None else 1)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Tokens [B, T, N, C] with the class token first and N = 1 + h*w for grid (h, w) -> [B, T, N, C]."""
@@ -159,12 +184,17 @@ class TextAdapter(Residual):
         return x + self.weakened(self.up(F.gelu(self.down(x))))
 
 
-class OutputTemporalAdapter(Residual):
+class OutputTemporalAdapter(TemporalAdapter):
     """f + Up(DWConv_time(Down(f))) on the frame embeddings; bottleneck D/2 in the paper's models."""
 
     def __init__(self, embed_dim: int, *, bottleneck: int) -> None:
         super().__init__()
         self.enhancement = Enhancement(embed_dim, bottleneck)
+
+    @property
+    def reach(self) -> Reach:
+        """A neighbour on each side."""
+        return Reach(before=1, after=1)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Frame embeddings [B, T, D] -> [B, T, D]."""

@@ -62,6 +62,10 @@ class M2CLIP(VideoCLIP):
         """Clips [B, T, 3, H, W] -> frame embeddings [B, T, D] after the output temporal adapter, and class tokens [B, T, C]."""
         return encode_frames(self.clip.visual, self.vision_adapters, clips, recompute=self.recompute_blocks)
 
+    def frame_adapters(self) -> VisionAdapters:
+        """The TED-Adapters and the output temporal adapter."""
+        return self.vision_adapters
+
     def encode_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids [K, L] -> embeddings [K, D] and hidden states [K, L, C] after the last block."""
         return encode_words(self.clip.text, self.text_adapters, tokens)

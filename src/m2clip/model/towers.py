@@ -7,22 +7,23 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from m2clip.model.adapters import OutputTemporalAdapter, TEDAdapter, TextAdapter
+from m2clip.model.adapters import TEDAdapter, TextAdapter
 from m2clip.model.clip import Block, TextTower, VisionTower
 
 
 class VisionAdapters(nn.Module):
     """The trained parts of the image tower, keyed by the index of the block they sit in.
 
-    An adapter takes tokens [B, T, N, C] and their grid (h, w); one before the MLP of the last block is a `TEDAdapter`.
+    An adapter takes tokens [B, T, N, C] and their grid (h, w); one before the MLP of the last block is a `TEDAdapter`, or has
+    its `class_tokens`.
     """
 
     def __init__(
         self,
         *,
         pre_attention: Mapping[int, nn.Module],
-        pre_mlp: Mapping[int, TEDAdapter],
-        output_temporal: OutputTemporalAdapter | None,
+        pre_mlp: Mapping[int, nn.Module],
+        output_temporal: nn.Module | None,
     ) -> None:
         super().__init__()
         self.pre_attention = nn.ModuleDict({str(layer): adapter for layer, adapter in pre_attention.items()})
@@ -54,9 +55,14 @@ def encode_frames(
     x, grid = tower.embed(clips.flatten(0, 1))  # [B*T, N, C]
 
     def adapt(x: Tensor, table: nn.ModuleDict, layer: int) -> Tensor:
+        nonlocal frames
         if str(layer) not in table:
             return x
-        return table[str(layer)](x.unflatten(0, (batch, frames)), grid).flatten(0, 1)
+        adapted = table[str(layer)](x.unflatten(0, (batch, frames)), grid)
+        frames = adapted.shape[
+            1
+        ]  # in a stream (`model.frame_stream`) an adapter gives the frames whose neighbours have come
+        return adapted.flatten(0, 1)
 
     def run(block: Block, x: Tensor, layer: int) -> Tensor:
         x = block.attend(adapt(x, adapters.pre_attention, layer))
@@ -71,7 +77,8 @@ def encode_frames(
     x = last.attend(x[:, :1], x)
     if str(len(blocks)) in adapters.pre_mlp:
         adapter = cast(TEDAdapter, adapters.pre_mlp[str(len(blocks))])
-        x = adapter.class_tokens(x.unflatten(0, (batch, frames))).flatten(0, 1)
+        adapted = adapter.class_tokens(x.unflatten(0, (batch, frames)))
+        frames, x = adapted.shape[1], adapted.flatten(0, 1)
     # A few tokens are left: where the blocks' weights are in bfloat16 (`precision.lower`), the end is not.
     class_tokens = last.feed_forward(x)[:, 0].to(tower.projection.dtype)
     embeddings = (tower.ln_post(class_tokens) @ tower.projection).unflatten(0, (batch, frames))

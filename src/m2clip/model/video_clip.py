@@ -21,6 +21,7 @@ from m2clip.model.towers import (
     NO_TEXT_ADAPTERS,
     NO_VISION_ADAPTERS,
     PreparedTexts,
+    VisionAdapters,
     encode_frames,
     encode_words,
     finish_words,
@@ -160,6 +161,14 @@ class VideoCLIP(nn.Module):
         """Clips [B, T, 3, H, W] -> frame embeddings [B, T, D] and what the visual head reads of each frame [B, T, C]."""
         return encode_frames(self.clip.visual, NO_VISION_ADAPTERS, clips)
 
+    def frame_adapters(self) -> VisionAdapters | None:
+        """What `towers.encode_frames` runs between the frozen blocks, all through which a frame sees others (`model.frame_stream`).
+
+        None: a frame may see the whole clip. That is taken for granted of a method that replaces `encode_frames`, unless it
+        replaces this as well.
+        """
+        return NO_VISION_ADAPTERS if type(self).encode_frames is VideoCLIP.encode_frames else None
+
     def encode_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids [K, L] -> embeddings [K, D] and hidden states [K, L, C] after the last block."""
         return encode_words(self.clip.text, NO_TEXT_ADAPTERS, tokens)
@@ -188,12 +197,16 @@ class VideoCLIP(nn.Module):
         if compiled is not None and clips.shape[1:] == compiled.shape and len(clips):
             parts = [compiled.run(clip) for clip in clips.split(1)]
         else:
-            parts = [self.encode_frames(part) for part in clips.split(self._at_once(clips))]
+            parts = [self.encode_frames(part) for part in clips.split(self.clips_at_once(clips))]
         frames, class_tokens = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
+        return self.read_frames(frames, class_tokens)
+
+    def read_frames(self, frames: Tensor, class_tokens: Tensor) -> VideoFeatures:
+        """What `encode_frames` gave of the T frames of B clips (or windows of one sequence) -> their features."""
         logits = None if self.visual_head is None else self.visual_head(self.head_features(class_tokens))
         return VideoFeatures(embedding=frames.mean(dim=1), frames=frames, visual_logits=logits)
 
-    def _at_once(self, clips: Tensor) -> int:
+    def clips_at_once(self, clips: Tensor) -> int:
         """How many clips go through the tower together: on a CPU, without gradients, only as many as have small tensors.
 
         What is larger goes back to the operating system after each use and comes again page by page, which costs more than

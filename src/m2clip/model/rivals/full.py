@@ -11,7 +11,7 @@ from torch.func import functional_call
 from m2clip.model.adapters import Residual
 from m2clip.model.clip import CLIP, Block, VisionTower
 from m2clip.model.info import ModelInfo
-from m2clip.model.towers import NO_TEXT_ADAPTERS, NO_VISION_ADAPTERS, encode_frames, encode_words
+from m2clip.model.towers import NO_TEXT_ADAPTERS, NO_VISION_ADAPTERS, VisionAdapters, encode_frames, encode_words
 from m2clip.model.video_clip import VideoCLIP
 
 Tower = TypeVar("Tower", bound=nn.Module)
@@ -70,6 +70,10 @@ class FullFineTuning(VideoCLIP):
             self.tuned.visual,
             clips,
         )
+
+    def frame_adapters(self) -> VisionAdapters:
+        """None: each frame is an image."""
+        return NO_VISION_ADAPTERS
 
     def encode_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Token ids [K, L] -> embeddings [K, D] and hidden states [K, L, C] after the last block."""

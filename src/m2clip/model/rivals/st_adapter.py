@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from m2clip.model.adapters import Residual, projection
+from m2clip.model.adapters import Reach, TemporalAdapter, projection
 from m2clip.model.clip import CLIP
 from m2clip.model.info import ModelInfo
 from m2clip.model.towers import VisionAdapters, encode_frames
@@ -43,7 +43,7 @@ class SpaceTimeConvolution(nn.Module):
         return out
 
 
-class STAdapter(Residual):
+class STAdapter(TemporalAdapter):
     """p + Up(DWConv3D(Down(p))) on the patch tokens p; the class token passes untouched.
 
     `kernel` is (time, height, width); 3x1x1 is that of the released models. A fresh adapter is the identity: its convolution is zero.
@@ -54,6 +54,12 @@ class STAdapter(Residual):
         self.down = projection(width, bottleneck)
         self.convolution = SpaceTimeConvolution(bottleneck, kernel=kernel)
         self.up = projection(bottleneck, width)
+
+    @property
+    def reach(self) -> Reach:
+        """Half of the kernel's time on each side."""
+        half = self.convolution.weight.shape[2] // 2
+        return Reach(before=half, after=half)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Tokens [B, T, N, C] with the class token first and N = 1 + h*w for grid (h, w) -> [B, T, N, C]."""
@@ -73,6 +79,10 @@ class STAdapterCLIP(VideoCLIP):
     def encode_frames(self, clips: Tensor) -> tuple[Tensor, Tensor]:
         """Clips [B, T, 3, H, W] -> frame embeddings [B, T, D] and class tokens [B, T, C]."""
         return encode_frames(self.clip.visual, self.vision_adapters, clips, recompute=self.recompute_blocks)
+
+    def frame_adapters(self) -> VisionAdapters:
+        """The ST-Adapters."""
+        return self.vision_adapters
 
     def block_adapters(self) -> Iterable[nn.Module]:
         """The ST-Adapters."""
