@@ -162,8 +162,7 @@ class Recognizer:
         """The embedding of a video, float32 [D], of unit norm; of several views the mean of their unit embeddings."""
         with self._opened(video) as opened:
             clips = self.reader.read(opened)
-        mean = F.normalize(self.encode(clips.pixels[0]).embedding.float(), dim=-1).mean(0)
-        return F.normalize(mean, dim=0).cpu().numpy()
+        return mean_embedding(self.encode(clips.pixels[0]).embedding)
 
     def embed_text(self, text: str) -> NDArray[np.float32]:
         """The embedding of a text as it is written (no template), float32 [D], of unit norm: a query for videos' embeddings."""
@@ -265,6 +264,11 @@ class Recognizer:
             VideoScores(classes, fuse_views(views), views, clips.frame_indices[r], clips.frame_seconds[r])
             for r, views in enumerate(table.unflatten(0, (len(clips.pixels), -1)))  # [V, K]
         ]
+
+
+def mean_embedding(views: Tensor) -> NDArray[np.float32]:
+    """The embeddings [V, D] of the views of one video -> the mean of their unit embeddings, float32 [D], of unit norm."""
+    return F.normalize(F.normalize(views.float(), dim=-1).mean(0), dim=0).cpu().numpy()
 
 
 def find_model(name: str | Path, *, weights: str | Path | None = None) -> VideoCLIP:

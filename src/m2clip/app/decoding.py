@@ -1,0 +1,204 @@
+"""A pool of processes that decode uploads: a file that crashes, hangs or fills one costs its own request and nothing else."""
+
+import asyncio
+import json
+import multiprocessing
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from m2clip.apart import Child, StartMethod
+from m2clip.app.decode_process import ClipsJob, Job, SteadyJob, VideoLimits, serve_decoding
+from m2clip.app.limits import LimitError, Limits
+from m2clip.data.clip_reader import ClipReader, ReadClips
+from m2clip.data.steady_frames import SteadyFrames, SteadyReader
+from m2clip.data.video import VideoInfo
+from m2clip.errors import M2CLIPError, VideoError
+
+_START_SECONDS = 120.0
+_MOST_DOCUMENT_BYTES = 1 << 20
+_MOST_BLOCK_BYTES = 1 << 30
+_DTYPES = ("uint8", "int64", "float64")
+
+
+@dataclass(frozen=True)
+class ReadVideo:
+    """An upload that was decoded; what is asked of it later, with whatever labels and strength, needs no decoding again."""
+
+    clips: Mapping[str, ReadClips]
+    """By the name of the model that takes them."""
+    info: VideoInfo
+
+
+class DecodePool:
+    """`workers` processes. `jobs` of one pool wait for a free one in the order in which they come."""
+
+    def __init__(self, limits: Limits, *, workers: int = 1) -> None:
+        self._limits, self._workers = limits, workers
+        self._video_limits = VideoLimits(limits.most_seconds, limits.most_pixels, limits.most_frames)
+        self._free: asyncio.Queue[_Decoder] = asyncio.Queue()
+        self._decoders: set[_Decoder] = set()
+        self._threads = ThreadPoolExecutor(workers, "decode")
+        self._refills: set[asyncio.Task[None]] = set()
+        self.failures = 0
+        """Processes that crashed or were killed for being too slow."""
+        self.waiting = 0
+        """Jobs that have no process yet."""
+
+    @property
+    def ready(self) -> int:
+        """How many processes are up."""
+        return sum(decoder.is_ready for decoder in self._decoders)
+
+    async def start(self) -> None:
+        """Start the processes; ConfigError where they do not get ready."""
+        await asyncio.gather(*(self._add() for _ in range(self._workers)))
+
+    async def stop(self) -> None:
+        """End all processes, whatever they do."""
+        for task in self._refills:
+            task.cancel()
+        decoders, self._decoders = self._decoders, set()
+        for decoder in decoders:
+            decoder.child.kill()
+        for decoder in decoders:
+            await asyncio.to_thread(decoder.child.end)
+        self._threads.shutdown(wait=True)
+
+    async def read(self, upload: Path, readers: Mapping[str, ClipReader]) -> ReadVideo:
+        """Decode a file as each reader does. VideoError, LimitError: see `parts`."""
+        clips: dict[str, ReadClips] = {}
+        info = None
+        async with aclosing(self._parts(ClipsJob(upload, self._video_limits, readers))) as parts:
+            async for document, arrays in parts:
+                if "reader" in document:
+                    pixels, indices, seconds = arrays
+                    clips[document["reader"]] = ReadClips(torch.from_numpy(pixels), indices, seconds)
+                else:
+                    info = VideoInfo(**document, pts_seconds=arrays[0])
+        if info is None or set(clips) != set(readers):
+            raise VideoError(f"cannot read {upload}: the process that decoded it gave no whole answer")
+        return ReadVideo(clips, info)
+
+    async def steady(self, upload: Path, reader: SteadyReader) -> AsyncGenerator[VideoInfo | SteadyFrames, None]:
+        """The facts of a file, then its frames at a steady rate; the process waits while nobody takes them."""
+        async with aclosing(self._parts(SteadyJob(upload, self._video_limits, reader))) as parts:
+            async for document, arrays in parts:
+                if document:
+                    yield VideoInfo(**document, pts_seconds=arrays[0])
+                else:
+                    pixels, seconds = arrays
+                    yield SteadyFrames(torch.from_numpy(pixels), seconds)
+
+    async def _parts(self, job: Job) -> AsyncGenerator[tuple[dict[str, Any], list[np.ndarray]], None]:
+        """What a process makes of a job. VideoError for a file that cannot be read, or ends the process or takes too long."""
+        self.waiting += 1
+        try:
+            decoder = await self._free.get()
+        finally:
+            self.waiting -= 1
+        done = False
+        try:
+            left = self._limits.decode_seconds
+            loop = asyncio.get_running_loop()
+            decoder.give(job)
+            while True:
+                started = loop.time()
+                try:
+                    async with asyncio.timeout(left):
+                        message, arrays = await loop.run_in_executor(self._threads, decoder.receive)
+                except TimeoutError:
+                    raise VideoError(
+                        f"cannot read {job.path}: decoding took longer than {self._limits.decode_seconds:g} s; "
+                        "make it shorter or smaller"
+                    ) from None
+                except (EOFError, OSError, ValueError):
+                    ending = await asyncio.to_thread(decoder.child.ending)
+                    raise VideoError(
+                        f"cannot read {job.path}: the decoder crashed on it ({ending}); convert it"
+                    ) from None
+                left -= loop.time() - started
+                if "end" in message:
+                    done = True
+                    return
+                if "error" in message:
+                    done = True
+                    kind, sentence = message["error"]
+                    if kind == "limit":
+                        raise LimitError(f"{job.path} is too large: {sentence}")
+                    raise VideoError(str(sentence))
+                yield message["document"], arrays
+        finally:
+            if done:
+                self._free.put_nowait(decoder)
+            else:  # crashed, too slow, or nobody wants the rest any more
+                self._replace(decoder)
+
+    async def _add(self) -> None:
+        decoder = _Decoder(self._limits.decode_memory_bytes)
+        self._decoders.add(decoder)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await asyncio.get_running_loop().run_in_executor(self._threads, decoder.receive)
+        except (TimeoutError, EOFError, OSError, ValueError):
+            self._decoders.discard(decoder)
+            decoder.child.end()
+            raise M2CLIPError(
+                "a process that decodes videos does not start; free some memory, or take fewer workers"
+            ) from None
+        decoder.is_ready = True
+        self._free.put_nowait(decoder)
+
+    def _replace(self, decoder: "_Decoder") -> None:
+        if decoder not in self._decoders:  # the pool has stopped
+            return
+        self.failures += 1
+        self._decoders.discard(decoder)
+        decoder.child.kill()
+        task = asyncio.create_task(self._refill(decoder))
+        self._refills.add(task)
+        task.add_done_callback(self._refills.discard)
+
+    async def _refill(self, dead: "_Decoder") -> None:
+        await asyncio.to_thread(dead.child.end)
+        with suppress(M2CLIPError):
+            await self._add()
+
+
+class _Decoder:
+    """One process and what it sends."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        self.child = Child(serve_decoding, memory_bytes, start=_start_method())
+        self.is_ready = False
+
+    def give(self, job: Job) -> None:
+        """Hand a job over. A process that has ended meanwhile shows when it is heard."""
+        with suppress(OSError):
+            self.child.connection.send(job)
+
+    def receive(self) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """The next message and its arrays. EOFError, OSError, ValueError where the process ends, or sends what it should not."""
+        connection = self.child.connection
+        message = json.loads(connection.recv_bytes(_MOST_DOCUMENT_BYTES))
+        arrays = []
+        for dtype, shape in message.get("blocks", ()):
+            if dtype not in _DTYPES:
+                raise ValueError(f"the dtype {dtype}")
+            block = connection.recv_bytes(_MOST_BLOCK_BYTES)
+            arrays.append(np.frombuffer(bytearray(block), dtype).reshape(shape))
+        return message, arrays
+
+
+def _start_method() -> StartMethod:
+    """A server of forks has the libraries loaded once, so that a new process is there in milliseconds."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return "spawn"
+    multiprocessing.set_forkserver_preload(["m2clip.app.decode_process"])
+    return "forkserver"
