@@ -231,7 +231,7 @@ class VisionTower(nn.Module):
         patches = self.patch_embedding(images.to(self.patch_embedding.weight.dtype))
         rows, columns = patches.shape[2:]
         patches = patches.flatten(2).transpose(1, 2)
-        first = self.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        first = self.class_embedding.to(patches.dtype).expand(patches.shape[0], 1, -1)
         return torch.cat([first, patches], dim=1) + self.positions(rows, columns).to(patches.dtype), (rows, columns)
 
     def embed(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:

@@ -43,9 +43,8 @@ class TemporalEmbedding(Residual):
 
     def forward(self, frames: int) -> Tensor:
         """The vectors of a clip [T, C]; another number of frames than the trained one is interpolated linearly."""
-        weight: Tensor = self.weight
-        if frames != len(weight):
-            weight = F.interpolate(weight.float().T[None], size=frames, mode="linear", align_corners=False)[0].T
+        # To the number that it has, interpolation gives back the same bits; a graph for any T could not ask.
+        weight = F.interpolate(self.weight.float().T[None], size=frames, mode="linear", align_corners=False)[0].T
         return self.weakened(weight)
 
 
