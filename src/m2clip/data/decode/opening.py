@@ -22,12 +22,12 @@ _MOST_STREAMS = 100
 
 # Only containers of moving pictures, and only the file itself: a playlist or script that calls itself .mp4 must not
 # make the decoder open other files or addresses (videos also come from strangers, through the server).
-_CONTAINERS = (
+CONTAINERS = (
     "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,flv,gif,apng,ogg,asf,nut,rm,mxf,dv,"
     "yuv4mpegpipe,mjpeg,wtv"
 )
 _OPTIONS = {
-    "format_whitelist": _CONTAINERS,
+    "format_whitelist": CONTAINERS,
     "protocol_whitelist": "file",
     "max_streams": str(_MOST_STREAMS),
     "max_pixels": str(MOST_PIXELS),  # for the decoders that FFmpeg opens to look at a file
