@@ -143,7 +143,7 @@ def test_an_evaluation_leaves_its_files(tmp_path: Path) -> None:
     parsed.feed((out / "report.html").read_text("utf-8"))
     assert "script" not in parsed.tags
     assert "b" not in parsed.tags
-    assert parsed.tags.count("img") == 2
+    assert parsed.tags.count("img") == 3
     assert {value for name, value in parsed.attributes if name == "src"} <= set(files)
 
 

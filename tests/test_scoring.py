@@ -120,6 +120,6 @@ def test_top_predictions_are_ordered_and_stable() -> None:
 
 def test_scores_check_their_shapes() -> None:
     with pytest.raises(ValueError, match="come together"):
-        Scores(torch.ones(2), visual=torch.ones(2))
+        Scores(torch.ones(2), visual=torch.ones(2), evidence=torch.ones(2))
     with pytest.raises(ValueError, match="shapes differ"):
-        Scores(torch.ones(2), torch.ones(3), torch.ones(3))
+        Scores(torch.ones(2), torch.ones(3), torch.ones(3), evidence=torch.ones(2))

@@ -4,7 +4,7 @@ Everything here is a function of tensors, so training, evaluation and recognitio
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -41,11 +41,17 @@ class Scores:
     similarity: Tensor
     visual: Tensor | None = None
     ensemble: Tensor | None = None
+    evidence: Tensor = field(kw_only=True)
+    """What speaks for each class before they compete: the visual head's logits where it is read, else the cosines; [..., K].
+
+    Probabilities say which of the classes it is, given that it is one of them. The largest evidence tells more of whether it is
+    (max logit, Hendrycks et al., arXiv 1911.11132).
+    """
 
     def __post_init__(self) -> None:
         if (self.visual is None) != (self.ensemble is None):
             raise ValueError("visual and ensemble come together")
-        for tensor in (self.visual, self.ensemble):
+        for tensor in (self.visual, self.ensemble, self.evidence):
             if tensor is not None and tensor.shape != self.similarity.shape:
                 raise ValueError(f"shapes differ: {tuple(tensor.shape)} and {tuple(self.similarity.shape)}")
 
@@ -111,14 +117,28 @@ def scores(video: Tensor, classes: Tensor, visual_logits: Tensor | None = None) 
         cosines = F.normalize(video.float(), dim=-1) @ classes.float().T
     similarity = (SIMILARITY_SCALE * cosines).softmax(-1)
     if visual_logits is None:
-        return Scores(similarity)
-    visual = visual_logits.float().softmax(-1)
-    return Scores(similarity, visual, (similarity + visual) / 2)
+        return Scores(similarity, evidence=cosines)
+    logits = visual_logits.float()
+    visual = logits.softmax(-1)
+    return Scores(similarity, visual, (similarity + visual) / 2, evidence=logits)
 
 
 def fuse_views(probabilities: Tensor) -> Tensor:
     """[..., V, K] -> [..., K]: the mean of probabilities (not of logits) over the views."""
     return probabilities.mean(-2)
+
+
+def calibrated(probabilities: Tensor, temperature: float) -> Tensor:
+    """Probabilities [..., K] at another temperature: softmax(log p / temperature); above 1 less sure, below 1 surer.
+
+    For the softmax of logits that is softmax(logits / temperature) (Guo et al., arXiv 1706.04599, eq. 9). Views, and the two readings of
+    the ensemble, are averaged before (Rahaman and Thiery, arXiv 2007.08792), so that the order of the classes never changes.
+    """
+    if temperature == 1:
+        return probabilities
+    # In double precision, else different scores might become equal; 1e-45 is the smallest number of float32.
+    logarithms = probabilities.double().clamp_min(1e-45).log()
+    return (logarithms / temperature).softmax(-1).to(probabilities.dtype)
 
 
 def top_predictions(probabilities: Tensor, labels: Sequence[str], *, top: int = 5) -> list[Prediction]:

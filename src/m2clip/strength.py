@@ -27,7 +27,7 @@ from m2clip.model.video_clip import VideoCLIP, checkpoint_header
 from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, figures, measure
 from m2clip.report.files import results_folder, write_csv, write_json, write_whole
-from m2clip.scoring import class_embeddings
+from m2clip.scoring import Reading, class_embeddings
 
 STRENGTHS = tuple(k / 10 for k in range(11))
 FORMAT_VERSION = 1
@@ -39,13 +39,13 @@ class Point:
     """What a model reaches at one strength."""
 
     strength: float
-    trained: Mapping[str, Metrics]
+    trained: Mapping[Reading, Metrics]
     """On the trained classes, for each reading."""
     novel: Metrics | None
     """On classes that were not trained, by similarity."""
 
     @property
-    def reading(self) -> str:
+    def reading(self) -> Reading:
         """What the trained classes are judged by: the ensemble where there is a trained visual head."""
         return "ensemble" if "ensemble" in self.trained else "similarity"
 
@@ -176,7 +176,7 @@ def tune_strength(
     ordered = sorted(map(float, strengths))
     sampling = info.sampling.changed(frames=frames, stride_frames=stride_frames, fps=fps, clip_seconds=clip_seconds)
 
-    def measured(manifest: Manifest, protocol: Kind) -> tuple[dict[str, Any], list[dict[str, Metrics]]]:
+    def measured(manifest: Manifest, protocol: Kind) -> tuple[dict[str, Any], list[dict[Reading, Metrics]]]:
         classes = evaluated_classes(info, manifest, protocol, visual_head=model.visual_head is not None)
         dataset = evaluation_dataset(
             info,
@@ -186,11 +186,12 @@ def tune_strength(
             sampling=sampling,
             most_lost=most_lost,
         )
+        calibration = info.calibration_for(classes.texts)
         passes = []
         for strength in ordered:
             model.set_strength(strength)
             embeddings = class_embeddings(model, classes.texts, names=manifest.class_names)
-            passes.append(ScoringPass(dataset, embeddings, head_columns=classes.head_columns))
+            passes.append(ScoringPass(dataset, embeddings, head_columns=classes.head_columns, calibration=calibration))
         for batch in read_batches(
             dataset,
             batch_size=batch_size,

@@ -21,6 +21,19 @@ from tests.small_inputs import moving_square, write_video
 from tests.web_server import body, serving
 
 
+def counts(document: dict[str, Any]) -> dict[str, Any]:
+    """The metrics, with means of probabilities rounded: other batches may change their last bit."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: rounded(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [rounded(inner) for inner in value]
+        return round(value, 5) if isinstance(value, float) else value
+
+    return {name: rounded(metrics) for name, metrics in document["metrics"].items()}
+
+
 @pytest.mark.slow
 @pytest.mark.case("E1", "E2")
 def test_two_processes_count_each_of_five_videos_once(tmp_path: Path, report_of: Callable[..., dict[str, Any]]) -> None:
@@ -34,7 +47,7 @@ def test_two_processes_count_each_of_five_videos_once(tmp_path: Path, report_of:
     assert two["protocol"]["data"] == one["protocol"]["data"]
     assert two["protocol"]["bad_files"] == one["protocol"]["bad_files"]
     assert (two["protocol"]["data"]["scored"], two["protocol"]["data"]["bad"]) == (4, 1)
-    assert two["metrics"] == one["metrics"]
+    assert counts(two) == counts(one)
     assert two["masked_words"] == one["masked_words"]
     assert two["masked_words"]["verbs"]["words"] == 4
     for ours, theirs in zip(two["videos"], one["videos"], strict=True):
@@ -57,7 +70,7 @@ def test_a_process_may_have_nothing_to_score(
     one = evaluate(load(path), read_manifest(tmp_path / "list.txt", classes=ClassTable(NAMES)), per_view=True)
     two = report_of(path, tmp_path / "list.txt", processes=2, launcher=launcher)
     expected = json.loads(json.dumps(one.document))
-    assert two["metrics"] == expected["metrics"]
+    assert counts(two) == counts(expected)
     assert [two["protocol"][key] for key in ("data", "bad_files")] == [
         expected["protocol"][key] for key in ("data", "bad_files")
     ]
@@ -81,7 +94,7 @@ def test_two_processes_share_fetched_shards(
         two = report_of(path, f"{server.url}/shards.parquet", processes=2)
         asked = sorted(path for path, _ in server.seen)
     assert asked == ["/shard-000000.tar", "/shard-000001.tar", "/shards.parquet", "/shards.parquet"]
-    assert two["metrics"] == one["metrics"]
+    assert counts(two) == counts(one)
     assert two["protocol"]["data"]["scored"] == 3
 
 

@@ -5,7 +5,7 @@ Every video of a manifest is scored once or named as bad, and what was done stan
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,15 @@ from m2clip.data.sampling import SETTINGS, ClipSampling
 from m2clip.data.text.descriptions import TextSource
 from m2clip.data.text.prompts import name_doubt
 from m2clip.evaluate.classes import evaluated_classes
-from m2clip.evaluate.documents import data_document, model_document, versions, video_document
+from m2clip.evaluate.documents import (
+    calibration_document,
+    data_document,
+    model_document,
+    rejection_lines,
+    texts_and_weights,
+    versions,
+    video_document,
+)
 from m2clip.evaluate.masked_words import MaskedWordTest
 from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
 from m2clip.kept_texts import kept_class_embeddings
@@ -33,6 +41,7 @@ from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
 from m2clip.report.bad_files import write_file_tables
+from m2clip.scoring import Reading
 
 FORMAT_VERSION = 1
 
@@ -47,8 +56,10 @@ class Evaluation:
     """One for each reading."""
     class_names: tuple[str, ...]
     samples: Samples
-    probabilities: dict[str, NDArray[np.float32]]
-    """[N, K] for each reading: the mean over the views."""
+    probabilities: dict[Reading, NDArray[np.float32]]
+    """[N, K] for each reading: the mean over the views, calibrated where the model is."""
+    best_evidence: NDArray[np.float32]
+    """[N]: the largest logit of the visual head where it is read, else the largest cosine; by it videos of other classes are told."""
     bad: tuple[BadFile, ...] = ()
     damaged: tuple[DamagedFile, ...] = ()
     """Of the scored videos, those that have lost frames."""
@@ -71,11 +82,12 @@ class Evaluation:
                 f"{data['missing']} missing, {data['bad']} bad"
                 + (f", {data['damaged']} damaged" if data["damaged"] else ""),
                 *(told or ()),
-                _texts_and_weights(used),
+                texts_and_weights(used),
                 *(
                     "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
                     for row in rows
                 ),
+                *rejection_lines(self.document.get("none_of_these")),
                 *masked_word_lines(self.document.get("masked_words", {})),
             ]
         )
@@ -161,11 +173,13 @@ def evaluate(
         most_lost=most_lost,
         cache=cache,
     )
+    calibration = info.calibration_for(classes.texts)
     words = _word_test(model, manifest) if masked_words and protocol == "supervised" else None
     run = ScoringPass(
         dataset,
         kept_class_embeddings(model, classes.texts, names=manifest.class_names),
         head_columns=classes.head_columns,
+        calibration=calibration,
         per_view=per_view,
         words=words,
     )
@@ -187,6 +201,11 @@ def evaluate(
     metrics: dict[str, Metrics] = {
         reading: measure(table, labels, manifest.class_names) for reading, table in probabilities.items()
     }
+    best_evidence = run.best_evidence[scored].cpu().numpy()
+    threshold = None
+    if calibration is not None:
+        head_read = classes.head_columns is not None
+        threshold = calibration.threshold_for(visual_head=head_read, strength=model.strength)
     protocol_document = {
         "name": protocol,
         "data": data_document(manifest, run.bad, run.damaged),
@@ -199,6 +218,7 @@ def evaluate(
         "std": list(info.sizes.std),
         "similarity_scale": SIMILARITY_SCALE,
         "strength": model.strength,
+        "calibration": calibration_document(calibration, threshold=threshold),
         **classes.texts_from,
         "classes": len(manifest.class_names),
         "classes_seen_in_training": len(set(manifest.class_names) & set(info.class_names)) if info.trained else 0,
@@ -221,31 +241,30 @@ def evaluate(
         "metrics": {reading: measured.document() for reading, measured in metrics.items()},
         "seconds": time.perf_counter() - started,
     }
+    if threshold is not None:
+        rejected = int((best_evidence < threshold).sum())
+        document["none_of_these"] = {"rejected": rejected, "videos": len(scored), "share": rejected / len(scored)}
     if words is not None:
         document["masked_words"] = words.document(labels=manifest.samples.labels.tolist(), scored=scored)
     if per_view:
         document["videos"] = [
-            video_document(sample, manifest.class_names, {name: table[n] for name, table in run.tables.items()})
-            for n, sample in zip(scored, samples, strict=True)
+            video_document(
+                sample,
+                manifest.class_names,
+                {name: table[row].tolist() for name, table in probabilities.items()},
+                run.views(n),
+            )
+            for row, (n, sample) in enumerate(zip(scored, samples, strict=True))
         ]
     return Evaluation(
-        document, metrics, manifest.class_names, samples, probabilities, tuple(run.bad), tuple(run.damaged)
-    )
-
-
-def _texts_and_weights(used: Mapping[str, Any]) -> str:
-    """What a zero-shot figure hangs on beside views and classes, in one line."""
-    model, template, more = used["model"], used["template"], len(used["more_templates"])
-    if template is not None:
-        texts = repr(template) + (f" and {more} more templates" if more else "")
-    else:
-        texts = "descriptions" if used["texts_file"] is None else used["texts_file"]["path"]
-    average = model["average"]
-    averaged = f", averaged ({average['kind']})" if isinstance(average, dict) and "kind" in average else ""
-    adapted = "adapted" if model["trained"] else "the frozen CLIP's own"
-    return (
-        f"texts: {texts}, {sum(map(len, used['texts']))} in all; weights: {model['checkpoint'] or 'in memory'}, {adapted}{averaged}, "
-        f"{model['loaded_tensors']} tensors loaded; data: {used['data']['source']}"
+        document,
+        metrics,
+        manifest.class_names,
+        samples,
+        probabilities,
+        best_evidence,
+        tuple(run.bad),
+        tuple(run.damaged),
     )
 
 

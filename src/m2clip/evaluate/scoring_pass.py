@@ -13,9 +13,10 @@ from m2clip.data.dataset import BadFile, Batch, DamagedFile, VideoDataset
 from m2clip.data.loading import make_loader
 from m2clip.errors import M2CLIPError, VideoError
 from m2clip.evaluate.masked_words import MaskedWordTest
+from m2clip.model.info import Calibration
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.report.bad_files import FileReport
-from m2clip.scoring import Reading, fuse_views, scores
+from m2clip.scoring import Reading, calibrated, fuse_views, scores
 
 _File = TypeVar("_File", BadFile, DamagedFile)
 
@@ -55,7 +56,8 @@ class ScoringPass:
     """The scores of a data set, batch by batch, filled in by position in the manifest.
 
     `classes` [K, D] are the class embeddings; `head_columns` the column of each class in the visual head (None: it is not
-    read). `per_view` keeps the scores of each view; `words` is asked of each video, too.
+    read). `calibration`: what was set for these classes, if anything was. `per_view` keeps the scores of each view; `words` is asked of
+    each video, too.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class ScoringPass:
         classes: Tensor,
         *,
         head_columns: list[int] | None,
+        calibration: Calibration | None = None,
         per_view: bool = False,
         words: MaskedWordTest | None = None,
     ) -> None:
@@ -71,6 +74,7 @@ class ScoringPass:
         self.words = words
         self.classes = classes
         self.head_columns = head_columns
+        self.temperatures = {} if calibration is None else calibration.temperatures
         self.per_view = per_view
         self.device = classes.device
         readings: tuple[Reading, ...] = (
@@ -80,6 +84,8 @@ class ScoringPass:
         # [N, V, K]; one fused "view" where the single ones are not asked for
         shape = (len(dataset), views, len(classes))
         self.tables = {reading: torch.zeros(shape, device=self.device) for reading in readings}
+        self.best_evidence = torch.zeros(len(dataset), device=self.device)
+        """[N]: what speaks for the class that most speaks for (`Scores.evidence`, the mean over the views)."""
         self.times_scored = torch.zeros(len(dataset), dtype=torch.int64, device=self.device)
         self.bad: list[BadFile] = []
         self.damaged: list[DamagedFile] = []
@@ -101,19 +107,23 @@ class ScoringPass:
     def _fill(self, model: VideoCLIP, batch: Batch) -> None:
         rows = batch.indices.to(self.device)
         views: dict[Reading, list[Tensor]] = {reading: [] for reading in self.tables}
+        evidence: list[Tensor] = []  # [B, K] a view
         frames: list[Tensor] = []  # [B, T, D] a view
         for view in range(batch.pixels.shape[1]):  # one at a time: a batch of many views would not fit into memory
             features = model.encode_video(batch.view(view, device=self.device))
             logits = None
             if self.head_columns is not None and features.visual_logits is not None:
                 logits = features.visual_logits[:, self.head_columns]
-            for reading, probabilities in scores(features.embedding, self.classes, logits).readings().items():
+            read = scores(features.embedding, self.classes, logits)
+            for reading, probabilities in read.readings().items():
                 views[reading].append(probabilities)
+            evidence.append(read.evidence)
             frames.append(features.frames)
         for reading, parts in views.items():
             table = torch.stack(parts, dim=1)  # [B, V, K]
             self._need_finite(table, reading, batch)
             self.tables[reading][rows] = table if self.per_view else fuse_views(table).unsqueeze(1)
+        self.best_evidence[rows] = fuse_views(torch.stack(evidence, dim=1)).amax(-1)
         if self.words is not None:
             self._need_finite(self.words.ask(model, frames, labels=batch.labels, rows=rows), "masked-word", batch)
         self.times_scored[rows] += 1
@@ -133,7 +143,7 @@ class ScoringPass:
         """
         if in_group():
             words = () if self.words is None else (self.words.said,)
-            for tensor in (*self.tables.values(), self.times_scored, *words):
+            for tensor in (*self.tables.values(), self.best_evidence, self.times_scored, *words):
                 dist.all_reduce(tensor)  # a sum: outside its own share a process holds zeros
         self.bad = sorted(everywhere(self.bad), key=lambda file: file.index)
         self.damaged = sorted(everywhere(self.damaged), key=lambda file: file.index)
@@ -148,9 +158,19 @@ class ScoringPass:
             raise VideoError(f"{source}: none of its {len(self.dataset)} videos could be read; the first: {first}")
         return scored
 
-    def probabilities(self, scored: Sequence[int]) -> dict[str, NDArray[np.float32]]:
-        """[N, K] of these N positions for each reading: the mean over the views."""
-        return {reading: table[scored].mean(1).cpu().numpy() for reading, table in self.tables.items()}
+    def probabilities(self, scored: Sequence[int]) -> dict[Reading, NDArray[np.float32]]:
+        """[N, K] of these N positions for each reading: the mean over the views, calibrated."""
+        return {
+            reading: self._calibrated(table[scored].mean(1), reading).cpu().numpy()
+            for reading, table in self.tables.items()
+        }
+
+    def views(self, position: int) -> dict[Reading, Tensor]:
+        """[V, K] of this position for each reading: each view calibrated by itself."""
+        return {reading: self._calibrated(table[position], reading) for reading, table in self.tables.items()}
+
+    def _calibrated(self, table: Tensor, reading: Reading) -> Tensor:
+        return calibrated(table, self.temperatures.get(reading, 1.0))
 
 
 def in_group() -> bool:

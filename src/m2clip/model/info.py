@@ -1,5 +1,8 @@
 """What a model says of itself: everything that using it needs, written as JSON into each checkpoint's header."""
 
+import hashlib
+import json
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -54,6 +57,40 @@ class RivalLayout(_Record):
     """Learned context vectors in front of a class name."""
 
 
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
+
+
+class Calibration(_Record):
+    """How a model's scores of one set of labels are to be read: set on validation videos (`m2clip calibrate`)."""
+
+    texts_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    """The labels, by the texts that are read of them (`texts_sha256`). Scores of other labels are left as they are."""
+    temperatures: dict[Literal["similarity", "visual", "ensemble"], Temperature]
+    """What the logarithms of a reading's probabilities are divided by (`scoring.calibrated`)."""
+    threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    """A video whose evidence (`scoring.Scores.evidence`) is below this shows none of the labels; None: there is no such answer."""
+    evidence: Literal["cosine", "visual logit"] = "cosine"
+    """What the threshold is compared with."""
+    strength: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The adapter strength that the threshold was set at."""
+    measured: dict[str, Any] = {}
+    """The validation videos, and what changed on them."""
+
+    def holds_for(self, texts: Sequence[Sequence[str]]) -> bool:
+        """Whether it was set on the labels with these texts, in any order."""
+        return self.texts_sha256 == texts_sha256(texts)
+
+    def threshold_for(self, *, visual_head: bool, strength: float) -> float | None:
+        """The threshold, where the same evidence is read at the same strength; else None."""
+        same = self.strength == strength and (self.evidence == "visual logit") == visual_head
+        return self.threshold if same else None
+
+
+def texts_sha256(texts: Sequence[Sequence[str]]) -> str:
+    """SHA-256, in hex, of the texts of all labels; the order of the labels does not matter."""
+    return hashlib.sha256(json.dumps(sorted(map(list, texts))).encode()).hexdigest()
+
+
 class ModelInfo(_Record):
     """The record of a model. A change gives a new record: `info.model_copy(update=...)`."""
 
@@ -93,6 +130,8 @@ class ModelInfo(_Record):
     """The W words that the masked-word head predicts."""
     training: dict[str, Any] = {}
     """Recipe, epochs and validation figures of the training run; empty: the adapters are fresh."""
+    calibration: Calibration | None = None
+    """How its scores are read; None: as they come out of the softmax."""
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -136,6 +175,10 @@ class ModelInfo(_Record):
     def further_texts(self) -> tuple[tuple[str, ...], ...]:
         """The texts of each class beside those that the templates make of its name."""
         return tuple(of_class[1 + len(self.more_templates) :] for of_class in self.texts)
+
+    def calibration_for(self, texts: Sequence[Sequence[str]]) -> Calibration | None:
+        """The calibration, where it was set on the labels with these texts."""
+        return self.calibration if self.calibration is not None and self.calibration.holds_for(texts) else None
 
     @property
     def trained(self) -> bool:

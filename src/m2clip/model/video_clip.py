@@ -28,7 +28,7 @@ from m2clip.model.towers import (
     prepare_words,
 )
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 LARGEST_TENSOR_BYTES = 12 * 2**20
 """How large a tensor of a few clips may become on a CPU; the C library keeps memory up to 32 MiB for the next use."""
 

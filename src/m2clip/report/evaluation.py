@@ -36,7 +36,11 @@ def write_evaluation(
             bars = Picture(f"classes_{reading}.png", f"Accuracy of each class, reading {reading}")
             write_whole(out / matrix.file, figures.confusion_figure(measured.confusion, class_names, matrix.caption))
             write_whole(out / bars.file, figures.class_bars(measured, bars.caption))
-            pictures += [matrix, bars]
+            sure = Picture(
+                f"reliability_{reading}.png", f"How far its probabilities can be relied on, reading {reading}"
+            )
+            write_whole(out / sure.file, figures.reliability_figure(measured, f"Reliability, reading {reading}"))
+            pictures += [matrix, bars, sure]
     write_whole(out / "report.html", _evaluation_page(document, metrics, pictures))
     return ["report.json", "scores.csv", *(picture.file for picture in pictures), "report.html"]
 
@@ -44,7 +48,7 @@ def write_evaluation(
 def accuracy_table(metrics: Mapping[str, Metrics]) -> Table:
     """One row a reading; each accuracy with its counts and its interval."""
     return Table(
-        ["reading", "top-1", "correct", "95 % interval", "top-5", "mean of classes"],
+        ["reading", "top-1", "correct", "95 % interval", "top-5", "mean of classes", "ECE"],
         [
             [
                 reading,
@@ -53,6 +57,7 @@ def accuracy_table(metrics: Mapping[str, Metrics]) -> Table:
                 f"{100 * m.top1_interval[0]:.1f} to {100 * m.top1_interval[1]:.1f} %",
                 "fewer than 5 classes" if m.top5 is None else f"{100 * m.top5:.1f} %",
                 f"{100 * m.mean_class:.1f} %",
+                f"{100 * m.ece:.1f} %",
             ]
             for reading, m in metrics.items()
         ],
@@ -63,7 +68,7 @@ def _evaluation_page(document: Mapping[str, Any], metrics: Mapping[str, Metrics]
     protocol = document["protocol"]
     bad, damaged = protocol["bad_files"], protocol["damaged_files"]
     sections = [
-        Section("Accuracy", [accuracy_table(metrics)]),
+        Section("Accuracy", [accuracy_table(metrics), *_confidence(document)]),
         Section("Figures", pictures or ["No figures: matplotlib is not installed (pip install 'm2clip[train]')."]),
         Section("Classes", [_class_table(reading, measured) for reading, measured in metrics.items()]),
         Section("Protocol", [Table(["setting", "value"], list(_flat(protocol)))]),
@@ -81,6 +86,20 @@ def _evaluation_page(document: Mapping[str, Any], metrics: Mapping[str, Metrics]
         )
         sections.insert(1, Section(f"Files that could not be read: {len(bad)}", [table]))
     return page(f"m2clip evaluation, {protocol['name']}", sections)
+
+
+def _confidence(document: Mapping[str, Any]) -> list[str]:
+    """What the calibration error means, and how many videos are answered with none of the classes."""
+    read = "as calibrated on validation videos" if document["protocol"].get("calibration") else "not calibrated"
+    lines = [
+        "ECE, the expected calibration error, is how far the probability of the best class is from the share of right answers, "
+        f"on average over 15 bins; 0 is best. The probabilities are {read}."
+    ]
+    found = document.get("none_of_these")
+    if found:
+        share = f"{found['rejected']} of {found['videos']} videos ({100 * found['share']:.1f} %)"
+        lines.append(f"By the threshold of the calibration, {share} show none of the classes.")
+    return lines
 
 
 def _class_table(reading: str, measured: Metrics) -> Table:

@@ -72,6 +72,28 @@ def class_bars(metrics: Metrics, title: str) -> bytes:
     return png_bytes(figure)
 
 
+def reliability_figure(metrics: Metrics, title: str) -> bytes:
+    """The share of right answers by how sure the model was, beside the line of a model that keeps its word; below, how many videos."""
+    bins = [row for row in metrics.reliability if row.accuracy is not None]
+    middles = [(row.low + row.high) / 2 for row in bins]
+    width = 0.92 * (metrics.reliability[0].high - metrics.reliability[0].low)
+    figure = new_figure(5.5, 5.5)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    upper.bar(middles, [row.accuracy or 0.0 for row in bins], width=width, color="#3b6ea5", label="right answers")
+    confidences = [row.confidence or 0.0 for row in bins]
+    upper.plot(confidences, confidences, "o", color="#D55E00", label="what its probabilities promise")
+    upper.plot([0, 1], [0, 1], color="#555555", linewidth=1, linestyle=":")
+    upper.set_ylim(0, 1.03)
+    upper.set_ylabel("share of right answers")
+    upper.set_title(f"{title}\nECE {100 * metrics.ece:.1f} %, {metrics.videos} videos", parse_math=False)
+    lower.bar(middles, [row.videos for row in bins], width=width, color="#999999")
+    lower.set_ylabel("videos")
+    lower.set_xlim(0, 1)
+    lower.set_xlabel("probability of the best class")
+    upper.legend(loc="upper left", fontsize=9)
+    return png_bytes(figure)
+
+
 def strength_figure(
     strengths: Sequence[float],
     lines: Mapping[str, Sequence[tuple[float, float, float]]],

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m2clip.report.reliability import ReliabilityBin, calibration_error, reliability
+
 NORMAL_QUANTILE = 1.959963984540054  # of 97.5 %: two sides of a 95 % interval
 
 
@@ -27,7 +29,7 @@ class Metrics:
     """Accuracies are fractions, intervals are 95 % Wilson intervals; `top5` is None with fewer than 5 classes.
 
     `mean_class` is the mean of the accuracies of those classes that have videos. `confusion` is int64 [K, K]: row = the
-    true class, column = the predicted one.
+    true class, column = the predicted one. `ece` is the expected calibration error over the bins of `reliability`.
     """
 
     videos: int
@@ -38,6 +40,8 @@ class Metrics:
     top5_correct: int | None
     top5_interval: tuple[float, float] | None
     mean_class: float
+    ece: float
+    reliability: tuple[ReliabilityBin, ...]
     classes: tuple[ClassAccuracy, ...]
     confusion: NDArray[np.int64]
 
@@ -52,6 +56,8 @@ class Metrics:
             "top5_correct": self.top5_correct,
             "top5_interval_95": None if self.top5_interval is None else list(self.top5_interval),
             "mean_class": self.mean_class,
+            "ece": self.ece,
+            "reliability": [vars(one).copy() for one in self.reliability],
             "per_class": [vars(row).copy() for row in self.classes],
             "confusion": self.confusion.tolist(),
         }
@@ -87,6 +93,7 @@ def measure(probabilities: NDArray[np.floating], labels: NDArray[np.integer], cl
     np.add.at(confusion, (labels, order[:, 0]), 1)
     rows = tuple(_class_row(confusion, k, class_names) for k in range(count))
     measured = [row.accuracy for row in rows if row.accuracy is not None]
+    bins = reliability(probabilities.max(1), hits[:, 0])
     return Metrics(
         videos=videos,
         top1=top1 / videos,
@@ -96,6 +103,8 @@ def measure(probabilities: NDArray[np.floating], labels: NDArray[np.integer], cl
         top5_correct=top5,
         top5_interval=None if top5 is None else wilson_interval(top5, videos),
         mean_class=sum(measured) / len(measured),
+        ece=calibration_error(bins),
+        reliability=bins,
         classes=rows,
         confusion=confusion,
     )
