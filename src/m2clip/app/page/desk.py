@@ -1,0 +1,71 @@
+"""What all tabs work with, and how they open a video and speak of what went wrong."""
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from m2clip.app.limits import Busy, TooSlow
+from m2clip.app.page.examples import Example
+from m2clip.app.page.markup import trouble
+from m2clip.app.page.shelf import Shelf
+from m2clip.app.page.uploads import Uploads
+from m2clip.app.page.visits import Visit, Visits
+from m2clip.app.service import ReadVideo, Service
+from m2clip.errors import M2CLIPError, VideoError
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """The service, the videos that were sent, the videos that were found, and who is here."""
+
+    service: Service
+    uploads: Uploads
+    visits: Visits
+    shelf: Shelf
+    examples: Sequence[Example]
+
+    def open(self, visit: Visit, data: Any) -> None:
+        """A video was chosen: what the picker told of it."""
+        data = data if isinstance(data, dict) else {}
+        token, name = data.get("token"), data.get("name")
+        last = visit.open(token if isinstance(token, str) else None, str(name)[:200])
+        if last != visit.token:
+            self.uploads.drop(last)
+
+    async def read(self, visit: Visit) -> ReadVideo:
+        """The visit's video, decoded once. Raises M2CLIPError."""
+        if visit.read is not None:
+            return visit.read
+        if visit.token is None:
+            raise VideoError("there is no video yet: choose, drop or record one")
+        token = visit.token
+        read = await self.service.read(self.uploads.path(token))
+        if visit.token == token:
+            visit.read = read
+        return read
+
+    def leave(self, session: str | None) -> None:
+        """A page was closed: its videos are deleted."""
+        for visit in self.visits.leave(session):
+            self.uploads.drop(visit.token)
+
+    def told(self, error: Exception, visit: Visit) -> str:
+        """The server's sentence and what to do about it, as a panel of the page; of a fault of our own, that there is one."""
+        if not isinstance(error, M2CLIPError):
+            _LOG.error("the page met a fault", exc_info=error)
+            return trouble("something broke inside the server", remedy="Try again; the server's log says what it was.")
+        sentence, remedy = str(error), ""
+        if visit.token is not None:
+            # The visitor knows the file by its name, not by where the server keeps it.
+            sentence = re.sub(rf"\S*{re.escape(visit.token)}(\.\w+)?", lambda _: visit.name, sentence)
+        if isinstance(error, Busy):
+            remedy = "Nothing is lost: press the button once more."
+        elif isinstance(error, TooSlow):
+            remedy = "A shorter video, or fewer names, takes less time."
+        elif isinstance(error, VideoError) and visit.token is not None:
+            remedy = "Choose another video, or open this one in a player to see whether it is whole."
+        return trouble(sentence, remedy=remedy)

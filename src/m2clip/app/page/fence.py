@@ -1,0 +1,131 @@
+"""What stands around Gradio: it serves this page and nothing else, and the page calls nobody else."""
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import PlainTextResponse
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+# What the page of a Gradio app asks for. Its uploads, its files by path, its proxy and its API stay shut: videos come and go
+# by `routes`, and events by the queue.
+_OPEN = re.compile(
+    r"/(theme\.css|config/?|manifest\.json|favicon\.ico|robots\.txt|(static|assets)/.*"
+    r"|gradio_api/(info/?|app_id/?|startup-events|heartbeat/[^/]+|queue/(join|data)/?|cancel|reset/?))?"
+)
+_MOST_EVENT_BYTES = 2**20
+_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob: mediastream:; connect-src 'self'; font-src 'self' data:; "
+    # Gradio compiles the templates and scripts of its HTML components in the browser.
+    "script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'; base-uri 'self'; form-action 'self'; object-src 'none'"
+)
+_HEADERS = [
+    (b"content-security-policy", _POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"permissions-policy", b"camera=(self), microphone=(), geolocation=()"),
+]
+# Cards for other sites' previews, with addresses elsewhere: nobody previews a page on one's own machine.
+_PREVIEW = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>', re.DOTALL)
+
+
+class Fence:
+    """ASGI: lets through what the page needs, with a policy that keeps the browser from calling any other machine."""
+
+    def __init__(self, app: "ASGIApp") -> None:
+        self._app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if not _OPEN.fullmatch(path):
+            await PlainTextResponse("there is no such page", 404)(scope, receive, send)
+            return
+        if path.startswith("/gradio_api/queue/join"):
+            body = await _body(receive)
+            if body is None or not _is_plain(body):
+                await PlainTextResponse("events carry texts and numbers, and no files", 400)(scope, receive, send)
+                return
+            receive = _again(body, receive)
+        is_page = path in ("", "/")
+        if is_page:
+            # The whole page, as it is: it is rewritten.
+            scope = {
+                **scope,
+                "headers": [(k, v) for k, v in scope["headers"] if k not in (b"accept-encoding", b"range")],
+            }
+        await self._app(scope, receive, _Page(send) if is_page else _with_headers(send))
+
+
+class _Page:
+    """Collects an answer, takes the preview cards out, and sends it on."""
+
+    def __init__(self, send: "Send") -> None:
+        self._send, self._start, self._body = send, {}, b""
+
+    _start: "Message"
+
+    async def __call__(self, message: "Message") -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        self._body += message.get("body", b"")
+        if message.get("more_body"):
+            return
+        body = _PREVIEW.sub(b"", self._body)
+        headers = [(k, v) for k, v in self._start["headers"] if k.lower() != b"content-length"]
+        headers += [*_HEADERS, (b"content-length", str(len(body)).encode())]
+        await self._send({**self._start, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def _with_headers(send: "Send") -> "Send":
+    async def sending(message: "Message") -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *_HEADERS]}
+        await send(message)
+
+    return sending
+
+
+async def _body(receive: "Receive") -> bytes | None:
+    """A request's body; None where it is too long or the browser went away."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        if len(body) > _MOST_EVENT_BYTES:
+            return None
+        if not message.get("more_body"):
+            return body
+
+
+def _again(body: bytes, receive: "Receive") -> "Receive":
+    """A receive that gives this body, then goes on."""
+    given = False
+
+    async def receiving() -> "Message":
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receiving
+
+
+def _is_plain(body: bytes) -> bool:
+    """Whether an event's values are texts and numbers: a mapping could name a file or an address to fetch."""
+    try:
+        data: Any = json.loads(body)["data"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return isinstance(data, list) and not any(isinstance(one, dict | list) for one in data)
