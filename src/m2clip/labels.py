@@ -1,10 +1,24 @@
 """What a caller gives as labels -> names and, where they are given, the texts of each."""
 
+import csv
 from collections.abc import Iterable, Mapping, Sequence
 
 from m2clip.errors import ConfigError
 
+_SHOWN = 200  # characters of a text in a message
+
 Labels = Sequence[str] | Mapping[str, str | Sequence[str]]
+
+
+def listed_labels(text: str) -> list[str]:
+    """'a, "b, c"' -> ["a", "b, c"]. ConfigError for an empty name or quotes that do not end."""
+    try:
+        names = [name.strip() for row in csv.reader([text.strip()], skipinitialspace=True, strict=True) for name in row]
+    except csv.Error as error:
+        raise ConfigError(f"{text[:_SHOWN]!r}: {error}; check the double quotes") from None
+    if not names or not all(names):
+        raise ConfigError(f"{text[:_SHOWN]!r} holds an empty name")
+    return names
 
 
 def named_labels(labels: Labels) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...] | None]:

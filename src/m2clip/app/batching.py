@@ -50,7 +50,8 @@ class ModelThread:
 
     def __init__(self, models: Mapping[str, Recognizer], limits: Limits) -> None:
         self._models, self._limits = models, limits
-        self._own_strengths = {name: recognizer.model.strength for name, recognizer in models.items()}
+        self.own_strengths = {name: recognizer.model.strength for name, recognizer in models.items()}
+        """What each model has where a request names no strength."""
         self._jobs: deque[_Job] = deque()
         self._news = threading.Condition()
         self._stopping = False
@@ -95,7 +96,7 @@ class ModelThread:
     async def _add(
         self, model: str, clips: Tensor | None, work: Callable[[VideoFeatures | None], T], strength: float | None
     ) -> T:
-        job = _Job(model, self._own_strengths[model] if strength is None else strength, clips, work)
+        job = _Job(model, self.own_strengths[model] if strength is None else strength, clips, work)
         with self._news:
             if self._stopping or len(self._jobs) >= self._limits.most_waiting:
                 raise Busy(f"{len(self._jobs)} requests wait for the model; try again in a moment")

@@ -53,6 +53,8 @@ class ClipsJob:
     """Read a video once as each of these readers does: facts and times first, then three arrays a reader."""
 
     path: Path
+    name: str
+    """The client's name for it, which stands in messages; where the file lies here is nobody's business."""
     limits: VideoLimits
     readers: Mapping[str, ClipReader]
 
@@ -71,6 +73,8 @@ class SteadyJob:
     """Read a video at a steady rate: the facts, then a part for each chunk."""
 
     path: Path
+    name: str
+    """The client's name for it, which stands in messages; where the file lies here is nobody's business."""
     limits: VideoLimits
     reader: SteadyReader
 
@@ -112,12 +116,14 @@ def _do(connection: Connection, job: Job) -> None:
                 connection.send_bytes(array.tobytes())
         last: dict[str, Any] = {"end": True}
     except M2CLIPError as error:
-        last = {"error": ["limit" if isinstance(error, OverLimit) else "video", str(error)]}
+        last = {
+            "error": ["limit" if isinstance(error, OverLimit) else "video", str(error).replace(str(job.path), job.name)]
+        }
     except MemoryError:
         last = {
             "error": [
                 "video",
-                f"cannot read {job.path}: decoding it takes more memory than is allowed; make it smaller",
+                f"cannot read {job.name}: decoding it takes more memory than is allowed; make it smaller",
             ]
         }
     connection.send_bytes(json.dumps(last).encode())

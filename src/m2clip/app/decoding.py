@@ -71,11 +71,18 @@ class DecodePool:
             await asyncio.to_thread(decoder.child.end)
         self._threads.shutdown(wait=True)
 
-    async def read(self, upload: Path, readers: Mapping[str, ClipReader]) -> ReadVideo:
-        """Decode a file as each reader does. VideoError, LimitError: see `parts`."""
+    def pids(self) -> list[int]:
+        """The numbers of the processes."""
+        return [pid for decoder in self._decoders if (pid := decoder.child.pid) is not None]
+
+    async def read(self, upload: Path, readers: Mapping[str, ClipReader], *, name: str) -> ReadVideo:
+        """Decode a file as each reader does; `name` stands in messages.
+
+        VideoError for a file that cannot be read, that crashes the process or keeps it too long, LimitError for one that is too large.
+        """
         clips: dict[str, ReadClips] = {}
         info = None
-        async with aclosing(self._parts(ClipsJob(upload, self._video_limits, readers))) as parts:
+        async with aclosing(self._parts(ClipsJob(upload, name, self._video_limits, readers))) as parts:
             async for document, arrays in parts:
                 if "reader" in document:
                     pixels, indices, seconds = arrays
@@ -83,12 +90,14 @@ class DecodePool:
                 else:
                     info = VideoInfo(**document, pts_seconds=arrays[0])
         if info is None or set(clips) != set(readers):
-            raise VideoError(f"cannot read {upload}: the process that decoded it gave no whole answer")
+            raise VideoError(f"cannot read {name}: the process that decoded it gave no whole answer")
         return ReadVideo(clips, info)
 
-    async def steady(self, upload: Path, reader: SteadyReader) -> AsyncGenerator[VideoInfo | SteadyFrames, None]:
+    async def steady(
+        self, upload: Path, reader: SteadyReader, *, name: str
+    ) -> AsyncGenerator[VideoInfo | SteadyFrames, None]:
         """The facts of a file, then its frames at a steady rate; the process waits while nobody takes them."""
-        async with aclosing(self._parts(SteadyJob(upload, self._video_limits, reader))) as parts:
+        async with aclosing(self._parts(SteadyJob(upload, name, self._video_limits, reader))) as parts:
             async for document, arrays in parts:
                 if document:
                     yield VideoInfo(**document, pts_seconds=arrays[0])
@@ -115,13 +124,13 @@ class DecodePool:
                         message, arrays = await loop.run_in_executor(self._threads, decoder.receive)
                 except TimeoutError:
                     raise VideoError(
-                        f"cannot read {job.path}: decoding took longer than {self._limits.decode_seconds:g} s; "
+                        f"cannot read {job.name}: decoding took longer than {self._limits.decode_seconds:g} s; "
                         "make it shorter or smaller"
                     ) from None
                 except (EOFError, OSError, ValueError):
                     ending = await asyncio.to_thread(decoder.child.ending)
                     raise VideoError(
-                        f"cannot read {job.path}: the decoder crashed on it ({ending}); convert it"
+                        f"cannot read {job.name}: the decoder crashed on it ({ending}); convert it"
                     ) from None
                 left -= loop.time() - started
                 if "end" in message:
@@ -131,7 +140,7 @@ class DecodePool:
                     done = True
                     kind, sentence = message["error"]
                     if kind == "limit":
-                        raise LimitError(f"{job.path} is too large: {sentence}")
+                        raise LimitError(f"{job.name} is too large: {sentence}")
                     raise VideoError(str(sentence))
                 yield message["document"], arrays
         finally:

@@ -72,14 +72,35 @@ class Service:
         await self.pool.stop()
         await asyncio.to_thread(self.thread.stop)
 
-    async def read(self, upload: Path) -> ReadVideo:
-        """Decode a file, in a process with limits. VideoError for one that cannot be read, LimitError for one too large."""
+    def strength(self, model: str) -> float:
+        """The adapter strength that a model has by itself."""
+        return self.thread.own_strengths[model]
+
+    def check(
+        self,
+        *,
+        labels: Labels | None = None,
+        top: int = 1,
+        model: str | None = None,
+        strength: float | None = None,
+    ) -> None:
+        """Raise what `classify` would raise for these, before the upload is decoded."""
+        self.limits.check_top(top)
+        self._asked(model, labels)
+        _checked(strength)
+
+    async def read(self, upload: Path, *, name: str | None = None) -> ReadVideo:
+        """Decode a file, in a process with limits. VideoError for one that cannot be read, LimitError for one too large.
+
+        `name` stands in messages instead of the file's own.
+        """
         if upload.stat().st_size > self.limits.most_bytes:
             raise LimitError(f"the file has more than the {self.limits.most_bytes / 2**20:g} MB that are allowed")
         if self.pool.waiting >= self.limits.most_waiting:
             raise Busy(f"{self.pool.waiting} videos wait to be decoded; try again in a moment")
         async with self._in_time():
-            return await self.pool.read(upload, {name: model.reader for name, model in self.models.items()})
+            readers = {key: model.reader for key, model in self.models.items()}
+            return await self.pool.read(upload, readers, name=name or upload.name)
 
     async def classify(
         self,
@@ -135,6 +156,7 @@ class Service:
         self,
         upload: Path,
         *,
+        name: str | None = None,
         labels: Labels | None = None,
         window_seconds: float = 2.0,
         step_seconds: float = 1.0,
@@ -143,10 +165,10 @@ class Service:
     ) -> list[Window]:
         """What happens when."""
         self.limits.check_top(top)
-        name, recognizer, asked = self._asked(model, labels)
+        key, recognizer, asked = self._asked(model, labels)
         async with self._in_time():
             return await self.thread.run(
-                name, lambda: recognizer.timeline(upload, asked, window_seconds, step_seconds, top)
+                key, lambda: recognizer.timeline(upload, asked, window_seconds, step_seconds, top)
             )
 
     async def search(self, *, text: str | None = None, read: ReadVideo | None = None, top: int = 10) -> "list[Found]":

@@ -20,6 +20,7 @@ from m2clip.cli.options import LocalRank
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
 from m2clip.cli.recognition import classify
+from m2clip.cli.serve import serve
 from m2clip.cli.shard import shard
 from m2clip.cli.show import show_clips
 from m2clip.cli.strength import tune_strength
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 for command in (runs.demo, runs.train, runs.evaluate, classify, timeline, embed):
     app.command()(command)
+app.command()(serve)
 app.command()(tune_strength)
 app.command()(study)
 app.command()(files.convert)
@@ -53,7 +55,11 @@ data_app.command()(protocols)
 app.add_typer(data_app, name="data")
 
 
-_FOR_TRAINING = {"lightning", "lightning_utilities", "torchmetrics", "tensorboard", "matplotlib"}
+_EXTRAS = {
+    "train": {"lightning", "lightning_utilities", "torchmetrics", "tensorboard", "matplotlib"},
+    "search": {"lancedb"},
+    "serve": {"fastapi", "gradio", "prometheus_client", "python_multipart", "starlette", "structlog", "uvicorn"},
+}
 
 
 def _print_version(wanted: bool) -> None:
@@ -78,7 +84,7 @@ def _missing(error: ImportError) -> str:
     reason = str(error).splitlines()[0][:200] if str(error) else "no reason given"
     if not isinstance(error, ModuleNotFoundError):
         return f"the package {package} cannot be loaded ({reason}): install it again with pip install --force-reinstall"
-    extra = "[train]" if package in _FOR_TRAINING else ""
+    extra = next((f"[{name}]" for name, packages in _EXTRAS.items() if package in packages), "")
     return f"this command needs the package {package}, which is not installed: pip install 'm2clip{extra}'"
 
 

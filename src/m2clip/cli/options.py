@@ -1,6 +1,5 @@
 """Options that several commands share, and what their texts mean."""
 
-import csv
 import os
 import re
 import sys
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m2clip.errors import VideoError
+from m2clip.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
     from m2clip.data.text.descriptions import TextSource
@@ -169,10 +168,9 @@ def split_labels(text: str | None) -> list[str] | None:
     """'a, "b, c"' -> ["a", "b, c"]."""
     if text is None:
         return None
+    from m2clip.labels import listed_labels
+
     try:
-        names = [name.strip() for row in csv.reader([text.strip()], skipinitialspace=True, strict=True) for name in row]
-    except csv.Error as error:
-        raise typer.BadParameter(f"{text!r}: {error}; check the double quotes", param_hint="--labels") from None
-    if not names or not all(names):
-        raise typer.BadParameter(f"{text!r} holds an empty name", param_hint="--labels")
-    return names
+        return listed_labels(text)
+    except ConfigError as error:
+        raise typer.BadParameter(str(error), param_hint="--labels") from None

@@ -29,9 +29,14 @@ def make_recognizer(
     precision: PrecisionName,
     compiled: bool,
     texts: "TextSource | None" = None,
+    web: bool = True,
 ) -> "Recognizer":
-    """The recognizer that these options ask for; where its clips are not as in training, a sentence says so."""
+    """The recognizer that these options ask for; where its clips are not as in training, a sentence says so.
+
+    `web`: whether it fetches videos from web addresses.
+    """
     temporal, spatial = view_counts(views)
+    from m2clip.data.web import DEFAULT_LIMITS
     from m2clip.recognizer import Recognizer
 
     if checkpoint == "builtin":
@@ -46,6 +51,7 @@ def make_recognizer(
         strength=strength,
         precision=precision.value,
         texts=texts,
+        web=DEFAULT_LIMITS if web else None,
     )
     if compiled:
         recognizer.compile(tell=say)
