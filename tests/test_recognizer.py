@@ -1,6 +1,7 @@
 """One video -> labels, embedding, timeline; a fresh model is CLIP, a trained one uses its head for its own classes only."""
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -330,18 +331,26 @@ def test_what_is_no_model() -> None:
         Recognizer(tiny_model(), device="abacus")
 
 
-def test_a_timeline_scores_each_window_on_its_own() -> None:
+def test_a_timeline_scores_each_window() -> None:
     pixels = moving_square(frames=120)
     pixels[60:, ..., 2] = 200
     recognizer = Recognizer(tiny_model())
-    found = recognizer.timeline(
-        pixels, LABELS, window_seconds=1.0, step_seconds=0.5
-    )  # arrays run at 25 frames a second
-    assert [window.start_seconds for window in found] == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4]
-    assert found[-1].end_seconds == pytest.approx(4.8)
+    # Arrays run at 25 frames a second. A window that shares no frame with others is classified as if it were a video.
+    apart = recognizer.timeline(pixels, LABELS, window_seconds=1.0, step_seconds=1.0)
+    assert [window.start_seconds for window in apart] == [0, 1, 2, 3, 4]
+    assert apart[-1].end_seconds == pytest.approx(4.8)
+    assert apart[3] == Window(3.0, 4.0, apart[3].predictions)
     alone = recognizer.classify(pixels[75:100], LABELS)
-    assert found[6] == Window(3.0, 4.0, found[6].predictions)
-    assert by_label(list(found[6].predictions)) == pytest.approx(by_label(alone), abs=1e-5)
+    assert by_label(list(apart[3].predictions)) == pytest.approx(by_label(alone), abs=1e-5)
+    # One that does is the mean of its frames (for a fresh model: as images); test_timeline.py has the whole truth.
+    shared = recognizer.timeline(pixels, LABELS, window_seconds=1.0, step_seconds=0.5)
+    assert [window.start_seconds for window in shared] == [0, 0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4]
+    moments = [math.floor(25 * (3 + (k + 0.5) / 8)) for k in range(8)]
+    embeddings = recognizer.encode(pixels_of_frames(pixels[moments], size=32)[0][:, None]).embedding
+    scores = (100 * F.normalize(embeddings.mean(0), dim=0) @ recognizer.prepare(LABELS).embeddings.T).softmax(-1)
+    assert by_label(list(shared[6].predictions)) == pytest.approx(
+        dict(zip(LABELS, scores.tolist(), strict=True)), abs=1e-5
+    )
     for bad in (0, -1, float("nan"), float("inf"), "2", None):
         with pytest.raises(ConfigError, match="above 0"):
             recognizer.timeline(pixels, LABELS, window_seconds=bad)  # type: ignore[arg-type]

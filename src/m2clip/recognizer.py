@@ -1,10 +1,9 @@
 """One video -> labels, an embedding, a timeline: what the command line and programs call."""
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral, Real
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ from torch import Tensor
 from m2clip.checkpoint import create, load
 from m2clip.config import BACKBONES, Precision
 from m2clip.data.clip_reader import ClipReader, ReadClips
-from m2clip.data.parts import shown_part, window_spans
 from m2clip.data.text.descriptions import TextSource
 from m2clip.data.text.prompts import class_texts
+from m2clip.data.timeline_reader import TimelineReader, WindowClips, WindowedFrames
 from m2clip.data.transforms import PixelStatistics
 from m2clip.data.video import Video
 from m2clip.data.web import DEFAULT_LIMITS, WebLimits
@@ -27,12 +26,12 @@ from m2clip.errors import CheckpointError, ConfigError
 from m2clip.kept_texts import kept_class_embeddings
 from m2clip.labels import Labels, named_labels
 from m2clip.model.compiled import compile_images
+from m2clip.model.info import Calibration
 from m2clip.model.precision import for_inference
 from m2clip.model.video_clip import VideoCLIP, VideoFeatures
-from m2clip.scoring import Prediction, Reading, fuse_views, scores, top_predictions
+from m2clip.scoring import Prediction, Reading, calibrated, fuse_views, scores, top_predictions
+from m2clip.timeline import EncodedWindows, Window, encoded_windows
 
-WINDOWS_PER_BATCH = 8
-MOST_WINDOWS = 1_000_000  # eleven days at one a second
 MOST_LABEL_SETS = 16
 
 
@@ -49,6 +48,19 @@ class Classes:
     """[K, D], unit norm."""
     head_columns: tuple[int, ...] | None
     """Each class's column in the visual head, where it is read."""
+    calibration: Calibration | None = None
+    """How scores are read, where that was set on these classes (`m2clip calibrate`)."""
+
+    @property
+    def temperature(self) -> float:
+        """Of the reading; 1 without a calibration."""
+        return 1.0 if self.calibration is None else self.calibration.temperatures.get(self.reading, 1.0)
+
+    def threshold(self, *, strength: float) -> float | None:
+        """The evidence below which a video shows none of these, if one was set for this reading and this adapter strength."""
+        if self.calibration is None:
+            return None
+        return self.calibration.threshold_for(visual_head=self.head_columns is not None, strength=strength)
 
 
 @dataclass(frozen=True)
@@ -57,26 +69,19 @@ class VideoScores:
 
     classes: Classes
     probabilities: Tensor
-    """[K]: the mean over the views."""
+    """[K]: the mean over the views, calibrated where the model is."""
     views: Tensor
-    """[V, K]."""
+    """[V, K]: of each view by itself."""
     frame_indices: NDArray[np.int64]
     """[temporal views, T]: the frames of the video that were looked at."""
     frame_seconds: NDArray[np.float64]
     """[temporal views, T]: their times from the video's first frame."""
+    none_of_these: bool = False
+    """Whether the video shows none of the classes; only ever true where a threshold was set for them (`m2clip calibrate --reject`)."""
 
     def top(self, count: int) -> list[Prediction]:
         """The best `count` classes, best first."""
         return top_predictions(self.probabilities, self.classes.names, top=count)
-
-
-@dataclass(frozen=True)
-class Window:
-    """A stretch of a video and what it shows, best first."""
-
-    start_seconds: float
-    end_seconds: float
-    predictions: tuple[Prediction, ...]
 
 
 class Recognizer:
@@ -178,32 +183,48 @@ class Recognizer:
         step_seconds: float = 1.0,
         top: int = 5,
     ) -> list[Window]:
-        """What happens when: windows of `window_seconds`, one every `step_seconds`, each classified on its own.
+        """What happens when: windows of `window_seconds`, one every `step_seconds`, in order. See `iter_timeline`."""
+        return list(self.iter_timeline(video, labels, window_seconds, step_seconds, top))
+
+    def iter_timeline(
+        self,
+        video: Any,
+        labels: Labels | None = None,
+        window_seconds: float = 2.0,
+        step_seconds: float = 1.0,
+        top: int = 5,
+    ) -> Iterator[Window]:
+        """The windows of `timeline`, each as soon as its frames have been read; the memory does not grow with the video.
 
         The last window ends with the video; a video shorter than a window is one window. A window's frames are those that
-        a player shows in it. Labels and scores as in `classify`.
+        a player shows in it. Labels and scores as in `classify`. Windows that overlap share their frames, which are encoded in
+        one pass over the video (`m2clip.timeline`), unless the method or several views do not allow it. Where a video breaks off,
+        the windows before come first, then VideoError.
         """
-        for name, value in (("window_seconds", window_seconds), ("step_seconds", step_seconds)):
-            if not (isinstance(value, Real) and math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} is {value!r}: it must be a number of seconds above 0")
-        classes = self.prepare(labels)
-        found: list[Window] = []
+        classes, reader = self.prepare(labels), self.timeline_reader(window_seconds, step_seconds)
         with self._opened(video) as opened:
-            times, duration = opened.info.pts_seconds, opened.info.duration_seconds
-            if duration / step_seconds > MOST_WINDOWS:
-                raise ConfigError(
-                    f"step_seconds is {step_seconds:g}: in {duration:.0f} s that makes more than {MOST_WINDOWS:,} windows; "
-                    "give a longer step"
-                )
-            spans = list(window_spans(duration, window_seconds, step_seconds))
-            for first in range(0, len(spans), WINDOWS_PER_BATCH):
-                some = spans[first : first + WINDOWS_PER_BATCH]
-                clips = self.reader.read(opened, [shown_part(times, duration, *span) for span in some])
-                found += [
-                    Window(start, end, tuple(result.top(top)))
-                    for (start, end), result in zip(some, self.score_clips(clips, classes), strict=True)
-                ]
-        return found
+            yield from self.windows(reader.read(opened), classes, top)
+
+    def timeline_reader(self, window_seconds: float = 2.0, step_seconds: float = 1.0) -> TimelineReader:
+        """What reads a video for `windows`; it can be sent to another process. ConfigError for lengths that are none."""
+        one_view = self.views_temporal == self.views_spatial == 1
+        alone = self.model.frame_adapters() is None or not one_view
+        return TimelineReader(self.reader, window_seconds, step_seconds, alone=alone)
+
+    def windows(
+        self, chunks: Iterable[WindowedFrames | WindowClips], classes: Classes, top: int = 5
+    ) -> Iterator[Window]:
+        """What a `timeline_reader` read -> the windows, each as soon as it is complete."""
+        for encoded in encoded_windows(chunks, self.model, encode=self.encode):
+            yield from self.score_windows(encoded, classes, top)
+
+    def score_windows(self, encoded: EncodedWindows, classes: Classes, top: int = 5) -> list[Window]:
+        """Windows that are encoded -> what they show."""
+        judged = self._judged(encoded.features, classes, parts=len(encoded.spans))
+        return [
+            Window(start, end, tuple(top_predictions(probabilities, classes.names, top=top)), none_of_these)
+            for (start, end), (probabilities, _, none_of_these) in zip(encoded.spans, judged, strict=True)
+        ]
 
     @contextmanager
     def _opened(self, video: Any) -> Iterator[Video]:
@@ -237,7 +258,8 @@ class Recognizer:
         classes = self._prepared.pop(key, None)
         if classes is None:
             reading: Reading = "similarity" if columns is None else "ensemble"
-            classes = Classes(names, texts, reading, kept_class_embeddings(self.model, texts, names=names), columns)
+            embeddings = kept_class_embeddings(self.model, texts, names=names)
+            classes = Classes(names, texts, reading, embeddings, columns, info.calibration_for(texts))
         self._prepared[key] = classes
         if len(self._prepared) > MOST_LABEL_SETS:
             del self._prepared[next(iter(self._prepared))]
@@ -256,14 +278,30 @@ class Recognizer:
 
     def score_features(self, features: VideoFeatures, clips: ReadClips, classes: Classes) -> list[VideoScores]:
         """What `score_clips` gives, from the features of the clips: R * V of them, the views of a part together."""
+        judged = self._judged(features, classes, parts=len(clips.pixels))
+        return [
+            VideoScores(classes, probabilities, views, clips.frame_indices[r], clips.frame_seconds[r], none_of_these)
+            for r, (probabilities, views, none_of_these) in enumerate(judged)
+        ]
+
+    def _judged(
+        self, features: VideoFeatures, classes: Classes, *, parts: int
+    ) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        """Features of the views of some parts -> for each part its probabilities [K], those of its views [V, K], and whether it
+        shows none of the classes."""
         logits = None
         if classes.head_columns is not None and features.visual_logits is not None:
             logits = features.visual_logits[:, list(classes.head_columns)]
-        table = scores(features.embedding, classes.embeddings, logits).readings()[classes.reading].cpu()
-        return [
-            VideoScores(classes, fuse_views(views), views, clips.frame_indices[r], clips.frame_seconds[r])
-            for r, views in enumerate(table.unflatten(0, (len(clips.pixels), -1)))  # [V, K]
-        ]
+        read = scores(features.embedding, classes.embeddings, logits)
+        table = read.readings()[classes.reading].cpu().unflatten(0, (parts, -1))  # [R, V, K]
+        best_evidence = fuse_views(read.evidence.cpu().unflatten(0, (parts, -1))).amax(-1)  # [R]
+        threshold = classes.threshold(strength=self.model.strength)
+        for views, evidence in zip(table, best_evidence, strict=True):
+            yield (
+                calibrated(fuse_views(views), classes.temperature),
+                calibrated(views, classes.temperature),
+                threshold is not None and bool(evidence < threshold),
+            )
 
 
 def mean_embedding(views: Tensor) -> NDArray[np.float32]:

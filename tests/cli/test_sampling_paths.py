@@ -126,6 +126,19 @@ def test_the_ways_are_different_frames() -> None:
 
 @pytest.mark.case("S5")
 @pytest.mark.parametrize(
+    ("way", "rate"),
+    [({"frames": 3}, 2.0), ({"frames": 3, "stride_frames": 4}, 2.5), ({"fps": 2.5}, 2.5), ({"clip_seconds": 3.5}, 2.0)],
+)
+def test_timelines_of_shared_frames(folder: Path, asked: Asked, way: dict[str, Any], rate: float) -> None:
+    """As far apart as in a clip (8 frames in 3.5 s are 2 a second), each once, whatever the windows."""
+    video = folder / NAMES[0] / "0.mkv"
+    found = Recognizer(tiny_model(NAMES), **way).timeline(video, window_seconds=1.5, step_seconds=1.0)
+    assert [(window.start_seconds, window.end_seconds) for window in found] == [(0, 1.5), (1, 2.5), (2, 3.5), (3, 4)]
+    assert asked == [[int(10 * (k + 0.5) / rate) for k in range(int(4 * rate))]]
+
+
+@pytest.mark.case("S5")
+@pytest.mark.parametrize(
     ("way", "windows"),
     [
         # windows 0-1.5, 1-2.5, 2-3.5 and 3-4 s; frames on the screen in them: 0-14, 10-24, 20-34, 30-39
@@ -135,9 +148,10 @@ def test_the_ways_are_different_frames() -> None:
         ({"frames": 3, "clip_seconds": 1.0}, [[2, 7, 12], [12, 17, 22], [22, 27, 32], [30, 35, 39]]),
     ],
 )
-def test_timelines(folder: Path, asked: Asked, way: dict[str, Any], windows: list[list[int]]) -> None:
+def test_timelines_of_windows_alone(folder: Path, asked: Asked, way: dict[str, Any], windows: list[list[int]]) -> None:
+    """Of a method whose frames see the whole clip."""
     video = folder / NAMES[0] / "0.mkv"
-    found = Recognizer(tiny_model(NAMES), **way).timeline(video, window_seconds=1.5, step_seconds=1.0)
+    found = Recognizer(tiny_model(NAMES, method="aim"), **way).timeline(video, window_seconds=1.5, step_seconds=1.0)
     assert [(window.start_seconds, window.end_seconds) for window in found] == [(0, 1.5), (1, 2.5), (2, 3.5), (3, 4)]
     assert asked == [[frame for window in windows for frame in window]]
 

@@ -27,6 +27,11 @@ def test_the_frames_that_a_player_shows_at_the_middle_of_each_step() -> None:
     assert values(SteadyReader(5, 16), 25) == ([2, 7, 12, 17, 22], pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9]))
 
 
+def test_a_frame_that_begins_at_the_moment_is_shown() -> None:
+    # At 2.5 a second the moments 0.2, 0.6, 1.0, 1.4 s are frames 5, 15, 25, 35, of which 35 / 25 is a hair more than 3.5 / 2.5.
+    assert values(SteadyReader(2.5, 16), 40)[0] == [5, 15, 25, 35]
+
+
 def test_a_faster_rate_than_the_videos_repeats_frames() -> None:
     assert values(SteadyReader(50, 16), 3)[0] == [0, 0, 1, 1, 2, 2]
 
