@@ -47,7 +47,7 @@ class VideoFeatures:
     def __post_init__(self) -> None:
         batch, _, width = self.frames.shape
         if self.embedding.shape != (batch, width) or (
-            self.visual_logits is not None and len(self.visual_logits) != batch
+            self.visual_logits is not None and self.visual_logits.shape[0] != batch
         ):
             raise ValueError(
                 f"features disagree: embedding {tuple(self.embedding.shape)}, frames {tuple(self.frames.shape)}"
