@@ -16,6 +16,7 @@ from m2clip import __version__
 from m2clip.cli import files, runs
 from m2clip.cli.check import check_data
 from m2clip.cli.embedding import embed
+from m2clip.cli.explanation import explain
 from m2clip.cli.options import LocalRank
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
@@ -40,6 +41,7 @@ app = typer.Typer(
 for command in (runs.demo, runs.train, runs.evaluate, classify, timeline, embed):
     app.command()(command)
 app.command()(serve)
+app.command()(explain)
 app.command()(tune_strength)
 app.command()(study)
 app.command()(files.convert)

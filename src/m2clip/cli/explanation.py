@@ -1,0 +1,119 @@
+"""The command explain."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from m2clip.cli.options import (
+    Checkpoint,
+    ClipSeconds,
+    Device,
+    Fps,
+    Frames,
+    Json,
+    LabelsFile,
+    LabelsOption,
+    OneVideo,
+    PrecisionName,
+    Strength,
+    StrideFrames,
+    Templates,
+    Texts,
+    Weights,
+    open_video,
+    sampling_options,
+    split_labels,
+    text_source,
+)
+from m2clip.cli.output import print_json, say, show
+from m2clip.cli.recognizing import asked_labels, make_recognizer, model_facts, tell_lost_frames
+from m2clip.errors import ConfigError
+
+if TYPE_CHECKING:
+    from m2clip.explanations import Explanation
+
+_MOST_PIXELS = 2**27  # of a picture: 2,675 frames of 224 x 224, each label's counted by themselves
+
+
+def explain(
+    video: OneVideo,
+    label: Annotated[
+        list[str] | None, typer.Option("--label", help="What to look for, again for more; default: the best label.")
+    ] = None,
+    labels: LabelsOption = None,
+    labels_file: LabelsFile = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Draw the maps over the frames, as a PNG.")] = None,
+    checkpoint: Checkpoint = "builtin",
+    weights: Weights = None,
+    frames: Frames = None,
+    stride_frames: StrideFrames = None,
+    fps: Fps = None,
+    clip_seconds: ClipSeconds = None,
+    strength: Strength = None,
+    templates: Templates = None,
+    texts: Texts = None,
+    device: Device = None,
+    json: Json = False,
+) -> None:
+    """Show where and when in a video the model finds what speaks for a label, among all that it chooses from."""
+    names = split_labels(labels)
+    if out is not None:
+        from m2clip.report.files import results_folder
+
+        results_folder(out.parent)  # before the work, which would be lost
+    source = text_source(templates, texts)
+    recognizer = make_recognizer(
+        checkpoint,
+        weights=weights,
+        views="1x1",
+        sampling=sampling_options(frames, stride_frames, fps, clip_seconds),
+        strength=strength,
+        texts=source,
+        device=device,
+        precision=PrecisionName.fp32,
+        compiled=False,
+    )
+    chosen = asked_labels(recognizer.model, names, labels_file, source)
+    pixels = recognizer.sampling.frames * recognizer.model.info.image_size**2 * (2 + len(label or "1"))
+    if out is not None and pixels > _MOST_PIXELS:
+        raise ConfigError(
+            f"{recognizer.sampling.frames} frames for each label are too many for one picture; ask for fewer with --frames or --label"
+        )
+    from m2clip.explanations import explain as explained
+
+    classes = recognizer.prepare(chosen)
+    with open_video(video) as opened:
+        clips = recognizer.reader.read(opened)
+        lost = tell_lost_frames(opened)
+    asked = label or [recognizer.score_clips(clips, classes)[0].top(1)[0].label]
+    found = [explained(recognizer, clips, name, classes) for name in asked]
+    if out is not None:
+        from m2clip.report.files import write_whole
+        from m2clip.report.heat_strip import heat_strip
+
+        write_whole(out, heat_strip(*found))
+        say(f"{out}: {len(found[0].time)} frames, {len(found)} label{'s' * (len(found) > 1)}")
+    if json:
+        facts = model_facts(recognizer, checkpoint)
+        print_json({**facts, "reading": classes.reading, "video": video, "lost_frames": lost, **_document(found)})
+        return
+    for one in found:
+        show(f"{one.score:.4f}  {one.label}")
+        for index, seconds, share in zip(one.frame_indices, one.frame_seconds, one.time, strict=True):
+            show(f"  {100 * share:5.1f} %  {seconds:8.3f} s  frame {index}")
+
+
+def _document(found: "list[Explanation]") -> dict[str, Any]:
+    """Maps in the grid of the patches: what is finer is interpolated."""
+    first = found[0]
+    change = first.patch_difference
+    return {
+        "frame_indices": first.frame_indices.tolist(),
+        "frame_seconds": first.frame_seconds.tolist(),
+        "explanations": [
+            {"label": one.label, "score": one.score, "time": one.time.tolist(), "heat": one.patch_heat.tolist()}
+            for one in found
+        ],
+        "difference": None if change is None else change.tolist(),
+    }
