@@ -21,6 +21,7 @@ from m2clip.cli.options import LocalRank
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
 from m2clip.cli.recognition import classify
+from m2clip.cli.search import index, search
 from m2clip.cli.serve import serve
 from m2clip.cli.shard import shard
 from m2clip.cli.show import show_clips
@@ -40,6 +41,8 @@ app = typer.Typer(
 )
 for command in (runs.demo, runs.train, runs.evaluate, classify, timeline, embed):
     app.command()(command)
+app.command()(index)
+app.command()(search)
 app.command()(serve)
 app.command()(explain)
 app.command()(tune_strength)

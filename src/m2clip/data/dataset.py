@@ -163,18 +163,25 @@ class VideoDataset(Dataset[Item | BadFile]):
     def __len__(self) -> int:
         return len(self.manifest.samples)
 
+    def sample(self, index: int) -> Sample:
+        """The sample that an index stands for."""
+        return self.manifest.samples[index]
+
     def __getitem__(self, index: int) -> Item | BadFile:
-        sample = self.manifest.samples[index]
+        sample = self.sample(index)
         try:
-            with self._opened(sample) as (video, part):
-                self._lost_share(video)  # what is mostly lost need not be decoded
-                pixels = self.clips_of(video, part, index)
-                lost = self._lost_share(video)  # some damage shows only in the pictures
+            return self._item(sample, index)
         except VideoError as error:
             return BadFile(sample.path, sample.where, str(error), index)
         except MemoryError:
             reason = f"{sample.path} cannot be read: its frames need more memory than there is"
             return BadFile(sample.path, sample.where, reason, index)
+
+    def _item(self, sample: Sample, index: int) -> Item:
+        with self._opened(sample) as (video, part):
+            self._lost_share(video)  # what is mostly lost need not be decoded
+            pixels = self.clips_of(video, part, index)
+            lost = self._lost_share(video)  # some damage shows only in the pictures
         damage = DamagedFile(sample.path, sample.where, lost, index) if lost else None
         return Item(pixels, sample.label, index, self.statistics, damage)
 

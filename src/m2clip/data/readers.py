@@ -209,7 +209,7 @@ class Readers:
         self._workers[self._workers.index(worker)] = self._new_worker()
 
     def _bad_file(self, index: int, worker: Worker, code: int) -> BadFile:
-        sample = self._dataset.manifest.samples[index]
+        sample = self._dataset.sample(index)
         if worker.too_slow:
             reason = f"{sample.path} took longer than {self._file_seconds:g} s to read"
         elif code in _FROM_OUTSIDE:

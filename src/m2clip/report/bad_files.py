@@ -59,11 +59,13 @@ class FileReport:
         return write_file_tables(folder, self._bad.values(), self._damaged.values())
 
 
-def write_file_tables(folder: Path, bad: Iterable[BadFile], damaged: Iterable[DamagedFile]) -> list[str]:
-    """Write the tables of bad and of damaged files into the folder, each if it has a row; returns the names."""
+def write_file_tables(
+    folder: Path, bad: Iterable[BadFile], damaged: Iterable[DamagedFile], *, prefix: str = ""
+) -> list[str]:
+    """Write the tables of bad and of damaged files into the folder, each if it has a row; returns the names, `prefix` first."""
     tables = (
-        (BAD_FILES, "reason", [(file.path, file.where, file.reason) for file in bad]),
-        (DAMAGED_FILES, "lost_share", [(file.path, file.where, file.lost_share) for file in damaged]),
+        (prefix + BAD_FILES, "reason", [(file.path, file.where, file.reason) for file in bad]),
+        (prefix + DAMAGED_FILES, "lost_share", [(file.path, file.where, file.lost_share) for file in damaged]),
     )
     for name, column, rows in tables:
         if rows:

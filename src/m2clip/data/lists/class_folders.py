@@ -57,7 +57,7 @@ def read_class_folders(source: Path) -> ClassFolders:
     texts: list[str] = []
     codes: list[int] = []
     for code, name in enumerate(classes):
-        for path in _videos(source / name):
+        for path in videos_below(source / name):
             try:
                 str(path).encode("utf-8")
             except UnicodeEncodeError:  # no report could name it
@@ -74,7 +74,8 @@ def read_class_folders(source: Path) -> ClassFolders:
     return ClassFolders(classes, pa.chunked_array([pa.array(texts, pa.string())]), codes)
 
 
-def _videos(class_folder: Path) -> Iterator[Path]:
+def videos_below(class_folder: Path) -> Iterator[Path]:
+    """The videos in a folder and the folders in it, sorted folder by folder, as `read_class_folders` looks for them."""
     entered: set[tuple[int, int]] = set()
     for folder, subfolders, files in os.walk(class_folder, onerror=_refuse, followlinks=True):
         state = os.stat(folder)
