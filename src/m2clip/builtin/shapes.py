@@ -144,7 +144,7 @@ def make_shapes(
     if any((out / subset).exists() for subset in _SUBSETS):
         raise M2CLIPError(f"{out} already holds other or unfinished data: remove it or choose another folder")
 
-    jobs = list(_jobs(out, settings))
+    jobs = list(planned_videos(out, settings))
     for folder in {path.parent for path, _, _, _ in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
     for subset in _SUBSETS:
@@ -153,7 +153,7 @@ def make_shapes(
 
     def work(job: tuple[Path, str, int, int]) -> None:
         path, name, _, video_seed = job
-        thing, motion = _parse(name)
+        thing, motion = thing_and_motion(name)
         write_video(path, render_motion(thing, motion, seed=video_seed, frames=frames, size=size))
 
     # Threads are enough: tensor operations and the encoder run outside the interpreter's lock. One thread inside each
@@ -201,7 +201,7 @@ def write_video(path: Path, frames: np.ndarray, *, fps: int | Fraction = _FPS) -
 
 def _write_lists(out: Path, settings: dict[str, int]) -> None:
     rows: dict[str, list[tuple[str, int]]] = {f"{subset}/{split}": [] for subset, split in _LISTS}
-    for path, _, label, _ in _jobs(out, settings):
+    for path, _, label, _ in planned_videos(out, settings):
         subset, split, name = path.parts[-3:]
         k = int(path.stem.split("_")[1])
         shots = [f"_{few}" for few in _SHOTS if k < few < settings["train_per_class"]] if split == "train" else []
@@ -211,8 +211,8 @@ def _write_lists(out: Path, settings: dict[str, int]) -> None:
         _write_rows(out / f"{name}.csv", ("path", "label"), of_list)
 
 
-def _jobs(out: Path, settings: dict[str, int]) -> Iterator[tuple[Path, str, int, int]]:
-    """Path, class name, label and seed of every video."""
+def planned_videos(out: Path, settings: dict[str, int]) -> Iterator[tuple[Path, str, int, int]]:
+    """Path, class name, label and seed of every video that `make_shapes` writes under `out` for these of its arguments."""
     for place, (subset, split) in enumerate(_LISTS):
         for label, name in enumerate(class_names(subset)):
             for k in range(settings[f"{split}_per_class"]):
@@ -222,7 +222,7 @@ def _jobs(out: Path, settings: dict[str, int]) -> Iterator[tuple[Path, str, int,
                 yield out / subset / split / f"{label:02d}_{k:03d}.mp4", name, label, video_seed
 
 
-def _parse(name: str) -> tuple[str, str]:
+def thing_and_motion(name: str) -> tuple[str, str]:
     """Splits "a red star moving up" into "red star" and "moving up"."""
     _, colour, shape, motion = name.split(" ", 3)
     return f"{colour} {shape}", motion
