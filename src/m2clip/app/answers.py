@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from m2clip.app.decoding import ReadVideo
 from m2clip.data.video import VideoInfo
-from m2clip.recognizer import VideoScores, Window
+from m2clip.recognizer import VideoScores
 from m2clip.scoring import Prediction
+from m2clip.timeline import Window
 
 if TYPE_CHECKING:
     from m2clip.search import Found
@@ -94,6 +95,7 @@ class ScoredWindow(BaseModel):
     start_seconds: float
     end_seconds: float
     predictions: list[Scored]
+    none_of_these: bool
 
     @classmethod
     def of(cls, window: Window) -> "ScoredWindow":
@@ -102,6 +104,7 @@ class ScoredWindow(BaseModel):
             start_seconds=window.start_seconds,
             end_seconds=window.end_seconds,
             predictions=_scored(window.predictions),
+            none_of_these=window.none_of_these,
         )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from m2clip.apart import confine, end_with_parent
 from m2clip.data.clip_reader import ClipReader
-from m2clip.data.steady_frames import SteadyReader
+from m2clip.data.timeline_reader import TimelineReader, WindowClips
 from m2clip.data.video import Video, VideoInfo
 from m2clip.errors import M2CLIPError
 
@@ -69,25 +69,33 @@ class ClipsJob:
 
 
 @dataclass(frozen=True)
-class SteadyJob:
-    """Read a video at a steady rate: the facts, then a part for each chunk."""
+class TimelineJob:
+    """Read a video for the windows of its timeline: a part for each chunk that the reader gives."""
 
     path: Path
     name: str
-    """The client's name for it, which stands in messages; where the file lies here is nobody's business."""
     limits: VideoLimits
-    reader: SteadyReader
+    reader: TimelineReader
+    most_windows: int
 
     def run(self) -> Iterator[Part]:
-        """Yield the facts as they are when the file is opened, then the frames with their times."""
+        """Yield windows that are clips of their own, or frames and the windows that begin in them, as the reader does."""
         with Video(self.path, web=None) as video:
             self.limits.check(video.info)
-            yield _facts(video.info)
+            windows = video.info.duration_seconds / self.reader.step_seconds
+            if windows > self.most_windows:
+                raise OverLimit(
+                    f"it makes {windows:,.0f} windows; {self.most_windows:,} are allowed; give a longer step"
+                )
             for chunk in self.reader.read(video):
-                yield {}, (chunk.pixels.numpy(), chunk.seconds)
+                if isinstance(chunk, WindowClips):
+                    clips = chunk.clips
+                    yield {"spans": chunk.spans}, (clips.pixels.numpy(), clips.frame_indices, clips.frame_seconds)
+                else:
+                    yield {"windows": chunk.windows}, (chunk.frames.pixels.numpy(), chunk.frames.seconds)
 
 
-Job = ClipsJob | SteadyJob
+Job = ClipsJob | TimelineJob
 
 
 def _facts(info: VideoInfo) -> Part:

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from m2clip.apart import Child, StartMethod
-from m2clip.app.decode_process import ClipsJob, Job, SteadyJob, VideoLimits, serve_decoding
+from m2clip.app.decode_process import ClipsJob, Job, TimelineJob, VideoLimits, serve_decoding
 from m2clip.app.limits import LimitError, Limits
 from m2clip.data.clip_reader import ClipReader, ReadClips
-from m2clip.data.steady_frames import SteadyFrames, SteadyReader
+from m2clip.data.steady_frames import SteadyFrames
+from m2clip.data.timeline_reader import FrameWindow, TimelineReader, WindowClips, WindowedFrames
 from m2clip.data.video import VideoInfo
 from m2clip.errors import M2CLIPError, VideoError
 
@@ -93,17 +94,21 @@ class DecodePool:
             raise VideoError(f"cannot read {name}: the process that decoded it gave no whole answer")
         return ReadVideo(clips, info)
 
-    async def steady(
-        self, upload: Path, reader: SteadyReader, *, name: str
-    ) -> AsyncGenerator[VideoInfo | SteadyFrames, None]:
-        """The facts of a file, then its frames at a steady rate; the process waits while nobody takes them."""
-        async with aclosing(self._parts(SteadyJob(upload, name, self._video_limits, reader))) as parts:
+    async def read_timeline(
+        self, upload: Path, reader: TimelineReader, *, name: str
+    ) -> AsyncGenerator[WindowedFrames | WindowClips, None]:
+        """What `reader` gives, chunk by chunk; the process waits while nobody takes them. Errors as of `read`."""
+        job = TimelineJob(upload, name, self._video_limits, reader, self._limits.most_windows)
+        async with aclosing(self._parts(job)) as parts:
             async for document, arrays in parts:
-                if document:
-                    yield VideoInfo(**document, pts_seconds=arrays[0])
+                if "spans" in document:
+                    pixels, indices, seconds = arrays
+                    clips = ReadClips(torch.from_numpy(pixels), indices, seconds)
+                    yield WindowClips(tuple((start, end) for start, end in document["spans"]), clips)
                 else:
                     pixels, seconds = arrays
-                    yield SteadyFrames(torch.from_numpy(pixels), seconds)
+                    windows = tuple(FrameWindow(*window) for window in document["windows"])
+                    yield WindowedFrames(SteadyFrames(torch.from_numpy(pixels), seconds), windows)
 
     async def _parts(self, job: Job) -> AsyncGenerator[tuple[dict[str, Any], list[np.ndarray]], None]:
         """What a process makes of a job. VideoError for a file that cannot be read, or ends the process or takes too long."""

@@ -57,11 +57,17 @@ def run_server(
 ) -> None:
     """Serve until SIGTERM or Ctrl-C; then requests that run have `stop_seconds` to end. `ready` gets the address, once all is up."""
     before = tempfile.tempdir
+    signal.signal(signal.SIGTERM, _stopped_early)
     with UploadFolder() as uploads:
         try:
             asyncio.run(_run(service, listening, uploads, host, token, page, stop_seconds, ready))
         finally:
             tempfile.tempdir = before
+
+
+def _stopped_early(*_: object) -> None:
+    """SIGTERM before the server is up: everything is given back on the way out, as on Ctrl-C."""
+    raise SystemExit(0)
 
 
 async def _run(

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 from m2clip.app.batching import ModelThread
 from m2clip.app.decoding import DecodePool, ReadVideo
 from m2clip.app.limits import Busy, LimitError, Limits, TooSlow
+from m2clip.data.timeline_reader import WindowClips, WindowedFrames
 from m2clip.errors import ConfigError
 from m2clip.labels import Labels
-from m2clip.recognizer import Recognizer, VideoScores, Window, mean_embedding
+from m2clip.model.video_clip import VideoFeatures
+from m2clip.recognizer import Recognizer, VideoScores, mean_embedding
+from m2clip.timeline import EncodedWindows, SharedFrames, Window
 
 if TYPE_CHECKING:
     from m2clip.explanations import Explanation
@@ -163,13 +167,36 @@ class Service:
         top: int = 5,
         model: str | None = None,
     ) -> list[Window]:
-        """What happens when."""
+        """What happens when, as `Recognizer.timeline` says it. Between two pieces of the video the model answers others."""
         self.limits.check_top(top)
         key, recognizer, asked = self._asked(model, labels)
+        reader = recognizer.timeline_reader(window_seconds, step_seconds)
+        found: list[Window] = []
+        shared: SharedFrames | None = None
         async with self._in_time():
-            return await self.thread.run(
-                key, lambda: recognizer.timeline(upload, asked, window_seconds, step_seconds, top)
-            )
+            classes = await self.thread.run(key, lambda: recognizer.prepare(asked))
+
+            def scored(encoded: list[EncodedWindows]) -> list[Window]:
+                return [window for some in encoded for window in recognizer.score_windows(some, classes, top)]
+
+            def of_clips(spans: tuple[tuple[float, float], ...], features: VideoFeatures) -> list[Window]:
+                return scored([EncodedWindows(spans, features)])
+
+            def of_frames(frames: SharedFrames, chunk: WindowedFrames | None) -> list[Window]:
+                return scored(frames.finish() if chunk is None else frames.push(chunk))
+
+            chunks = self.pool.read_timeline(upload, reader, name=name or upload.name)
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    if isinstance(chunk, WindowClips):
+                        clips = chunk.clips.pixels.flatten(0, 1)
+                        found += await self.thread.encode(key, clips, partial(of_clips, chunk.spans))
+                    else:
+                        shared = shared or SharedFrames(recognizer.model)
+                        found += await self.thread.run(key, partial(of_frames, shared, chunk))
+            if shared is not None:
+                found += await self.thread.run(key, partial(of_frames, shared, None))
+        return found
 
     async def search(self, *, text: str | None = None, read: ReadVideo | None = None, top: int = 10) -> "list[Found]":
         """The videos of the index that are nearest to a text or to a video, nearest first."""
