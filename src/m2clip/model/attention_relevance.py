@@ -37,11 +37,64 @@ class Relevance:
     """What the model makes of the clips."""
 
 
+@dataclass
+class Attended:
+    """One call of an attention, in which tokens [B, N, C] ask tokens [B, M, C]; B counts frames, N is 1 in the last block."""
+
+    queries: Tensor
+    memory: Tensor
+    weight: Tensor
+    bias: Tensor
+    heads: int
+    mixed: Tensor = field(init=False)
+    """The heads' outputs side by side, [B, N, C] or [B, C]."""
+    gradient: Tensor = field(init=False)
+    """Of `mixed`."""
+
+    def weights_and_gradient(self) -> tuple[Tensor, Tensor]:
+        """The attention weights [B, heads, N, M] and their gradient.
+
+        The kernels that are in use never hold the weights: they are computed here again, and of A V the gradient by A is (that of the
+        product) V^T.
+        """
+        width = self.queries.shape[-1]
+        query = F.linear(self.queries, self.weight[:width], self.bias[:width])
+        key, value = F.linear(self.memory, self.weight[width:], self.bias[width:]).chunk(2, dim=-1)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
+        weights = (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).softmax(-1)
+        return weights, self.gradient.reshape_as(self.queries).unflatten(-1, (self.heads, -1)).transpose(1, 2) @ value.mT
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What was seen on the way of clips through a model and back."""
+
+    attended: list[Attended]
+    """Block after block."""
+    change: list[Tensor]
+    """[B, T, h*w] of each difference branch."""
+    features: VideoFeatures
+
+
 def relevance(model: VideoCLIP, clips: Tensor, target: Callable[[VideoFeatures], Tensor]) -> Relevance:
     """Clips [B, T, 3, H, W] (normalised) and a number of each, `target`(features) [B] -> what the numbers rest on.
 
-    `model` is only read: the gradients run through a copy that shares its weights, so nothing is left behind in it and it may
-    be in use meanwhile. Rounded weights are computed with in float32.
+    The model is only read; see `trace`, also for errors.
+    """
+    traced = trace(model, clips, target)
+    size = model.clip.visual.patch_size
+    grid = (len(clips), clips.shape[1], clips.shape[3] // size, clips.shape[4] // size)
+    with torch.no_grad():
+        patches = _class_row(traced.attended)[:, 1:].reshape(grid)
+        change = torch.stack(traced.change).sum(0).reshape(grid) if traced.change else None
+    return Relevance(patches, change, traced.features)
+
+
+def trace(model: VideoCLIP, clips: Tensor, target: Callable[[VideoFeatures], Tensor]) -> Trace:
+    """Clips [B, T, 3, H, W] (normalised) through the model and a number of each, `target`(features) [B], back to the attentions.
+
+    The way goes through a copy of the model that shares its weights, so nothing is left behind in the model, and it may be in
+    use meanwhile. Rounded weights are computed with in float32.
 
     Raises ConfigError for a method in which attention runs over time, too.
     """
@@ -53,21 +106,16 @@ def relevance(model: VideoCLIP, clips: Tensor, target: Callable[[VideoFeatures],
     model = _beside(model)
     seen = _Seen()
     seen.watch(model)
-    device = clips.device.type
-    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device, enabled=False):
+    with torch.inference_mode(False), torch.enable_grad(), torch.autocast(clips.device.type, enabled=False):
         features = model.encode_video(clips.detach().clone().requires_grad_())
         gradients = torch.autograd.grad(target(features).sum(), [one.mixed for one in seen.attended])
-    size = model.clip.visual.patch_size
-    grid = (len(clips), clips.shape[1], clips.shape[3] // size, clips.shape[4] // size)
-    with torch.no_grad():
-        patches = _class_row(seen.attended, gradients)[:, 1:].reshape(grid)
-        change = torch.stack(seen.change).sum(0).reshape(grid) if seen.change else None
+    for one, gradient in zip(seen.attended, gradients, strict=True):
+        one.gradient, one.mixed = gradient, one.mixed.detach()  # the graph is not needed any more
+    logits = features.visual_logits
     detached = VideoFeatures(
-        features.embedding.detach(),
-        features.frames.detach(),
-        None if features.visual_logits is None else features.visual_logits.detach(),
+        features.embedding.detach(), features.frames.detach(), None if logits is None else logits.detach()
     )
-    return Relevance(patches, change, detached)
+    return Trace(seen.attended, seen.change, detached)
 
 
 def _beside(model: VideoCLIP) -> VideoCLIP:
@@ -83,33 +131,11 @@ def _beside(model: VideoCLIP) -> VideoCLIP:
     return other
 
 
-@dataclass
-class _Attended:
-    """One call of an attention: [B, N, C] asks [B, M, C]."""
-
-    queries: Tensor
-    memory: Tensor
-    weight: Tensor
-    bias: Tensor
-    heads: int
-    mixed: Tensor = field(init=False)
-    """The heads' outputs side by side, [B, N, C] or [B, C], in the graph."""
-
-    def weights(self) -> tuple[Tensor, Tensor]:
-        """The attention weights [B, heads, N, M] and the values [B, heads, M, d]."""
-        width = self.queries.shape[-1]
-        query = F.linear(self.queries, self.weight[:width], self.bias[:width])
-        key, value = F.linear(self.memory, self.weight[width:], self.bias[width:]).chunk(2, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
-        return (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).softmax(-1), value
-
-
 class _Seen:
-    """What passes through a model's attentions and difference branches. The kernels that never hold the attention weights stay in
-    use: the weights are computed again beside them, and d/dA = (d/d mixed) V^T gives their gradient."""
+    """What passes through a model's attentions and difference branches."""
 
     def __init__(self) -> None:
-        self.attended: list[_Attended] = []
+        self.attended: list[Attended] = []
         self.change: list[Tensor] = []
 
     def watch(self, model: VideoCLIP) -> None:
@@ -128,7 +154,7 @@ class _Seen:
         queries, memory = inputs
         memory = queries if memory is None else memory  # without a memory the tokens ask each other
         self.attended.append(
-            _Attended(queries.detach(), memory.detach(), attention.qkv.weight, attention.qkv.bias, attention.heads)
+            Attended(queries.detach(), memory.detach(), attention.qkv.weight, attention.qkv.bias, attention.heads)
         )
 
     def _answered(self, _: nn.Module, inputs: tuple[Tensor]) -> None:
@@ -144,16 +170,15 @@ class _Seen:
             self.change.append((answer - answer[:, :1]).norm(dim=-1))  # [B, T, h*w]
 
 
-def _class_row(attended: list[_Attended], gradients: tuple[Tensor, ...]) -> Tensor:
+def _class_row(attended: list[Attended]) -> Tensor:
     """The class token's row of R, [B*T, N]: built from the last block down, where a row is all that has to be kept."""
     row: Tensor | None = None
-    for one, gradient in zip(reversed(attended), reversed(gradients), strict=True):
-        weights, values = one.weights()
-        by_head = gradient.reshape(len(weights), -1, one.heads, values.shape[-1]).transpose(1, 2)  # [B*T, heads, N, d]
-        weighed = (weights * (by_head @ values.transpose(-1, -2))).clamp_min(0).mean(1)  # [B*T, N, M]
+    for one in reversed(attended):
+        weights, gradient = one.weights_and_gradient()
+        weighed = (weights * gradient).clamp_min(0).mean(1)  # [B*T, N, M]
         if row is None:
-            row = F.one_hot(torch.zeros(len(weighed), dtype=torch.int64), weighed.shape[-1]).to(weighed)
-            row = row + weighed[:, 0]
+            start = torch.zeros(len(weighed), dtype=torch.int64, device=weighed.device)
+            row = F.one_hot(start, weighed.shape[-1]).to(weighed) + weighed[:, 0]
         else:
             row = row + (row[:, None] @ weighed)[:, 0]
     assert row is not None
