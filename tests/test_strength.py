@@ -13,12 +13,13 @@ from safetensors.torch import load_file, save_file
 
 import m2clip.data.dataset as dataset
 from m2clip import load
+from m2clip.checkpoint.record import copy_with
 from m2clip.data.manifest import ClassTable, read_manifest
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.evaluate import evaluate
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.report import Metrics, measure
-from m2clip.strength import Point, StrengthCurve, save_with_strength, tune_strength
+from m2clip.strength import Point, StrengthCurve, tune_strength
 from tests.small_inputs import class_folders, tiny_model
 
 NAMES = ("bouncing", "moving", "spinning")
@@ -50,7 +51,7 @@ def test_each_point_is_an_evaluation_at_that_strength(folder: Path, others: Path
     model, manifest, novel = learned(), read_manifest(folder), read_manifest(others)
     curve = tune_strength(model, manifest, novel, strengths=(1, 0, 0.3), views_temporal=2, frames=3, batch_size=4)
     assert [point.strength for point in curve.points] == [0, 0.3, 1]
-    views = {"views_temporal": 2, "frames": 3}
+    views = {"views_temporal": 2, "frames": 3, "batch_size": 4}
     for point in curve.points:
         model.set_strength(point.strength)
         for protocol, data, found in (
@@ -194,7 +195,7 @@ def test_a_copy_differs_in_its_strength_only(tmp_path: Path) -> None:
     old = {**header, "format_version": "1"}  # a checkpoint of before there were strengths
     save_file(load_file(path), tmp_path / "old.safetensors", old)
     for source in (path, tmp_path / "old.safetensors"):
-        copy = save_with_strength(source, tmp_path / "new/copy.safetensors", 0.4)
+        copy = copy_with(source, tmp_path / "new/copy.safetensors", strength=0.4)
         before, after = load_file(source), load_file(copy)
         assert before.keys() == after.keys()
         assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
@@ -204,4 +205,4 @@ def test_a_copy_differs_in_its_strength_only(tmp_path: Path) -> None:
             assert file.metadata()["format_version"] == header["format_version"]
     save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
     with pytest.raises(CheckpointError, match="is no m2clip checkpoint"):
-        save_with_strength(tmp_path / "other.safetensors", tmp_path / "copy.safetensors", 0.4)
+        copy_with(tmp_path / "other.safetensors", tmp_path / "copy.safetensors", strength=0.4)

@@ -11,10 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors.torch import save as serialized
-
-from m2clip.checkpoint.files import checkpoint_file, read_tensors
-from m2clip.checkpoint.record import read_info
 from m2clip.data.dataset import MOST_LOST
 from m2clip.data.manifest import Manifest
 from m2clip.data.readers import FILE_SECONDS
@@ -22,8 +18,7 @@ from m2clip.errors import ConfigError
 from m2clip.evaluate import data_document, evaluation_dataset, model_document, versions
 from m2clip.evaluate.classes import evaluated_classes
 from m2clip.evaluate.scoring_pass import ScoringPass, read_batches
-from m2clip.model.saving import replace_file
-from m2clip.model.video_clip import VideoCLIP, checkpoint_header
+from m2clip.model.video_clip import VideoCLIP
 from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, figures, measure
 from m2clip.report.files import results_folder, write_csv, write_json, write_whole
@@ -246,18 +241,6 @@ def tune_strength(
         "seconds": time.perf_counter() - started,
     }
     return StrengthCurve(document, points)
-
-
-def save_with_strength(checkpoint: str | Path, out: Path, strength: float) -> Path:
-    """Copy a checkpoint of ours, with the strength it is used at unless told otherwise. Its tensors stay as they are.
-
-    Raises CheckpointError for a file that is no checkpoint, and where the copy cannot be written.
-    """
-    path = checkpoint_file(checkpoint)
-    file = read_tensors(path)
-    info = read_info(file.metadata, where=str(path)).model_copy(update={"strength": strength})
-    replace_file(out, serialized(file.tensors, {**file.metadata, **checkpoint_header(info)}))
-    return out
 
 
 def _short(metrics: Metrics) -> dict[str, Any]:

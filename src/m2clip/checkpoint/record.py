@@ -1,18 +1,20 @@
-"""What a checkpoint says of itself, without its weights."""
+"""What a checkpoint says of itself: read without its weights, or changed in a copy."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialized
 
-from m2clip.checkpoint.files import checkpoint_file, read_header
+from m2clip.checkpoint.files import checkpoint_file, read_header, read_tensors
 from m2clip.config import BACKBONES
 from m2clip.errors import CheckpointError
 from m2clip.model.info import ModelInfo, first_fault
-from m2clip.model.video_clip import FORMAT_VERSION
+from m2clip.model.saving import replace_file
+from m2clip.model.video_clip import FORMAT_VERSION, checkpoint_header
 
 
 class Record(NamedTuple):
@@ -42,6 +44,18 @@ def read_record(name: str | Path) -> Record:
             return Record(info, "visual_head.linear.weight" in file.keys())  # noqa: SIM118
     except SafetensorError as error:
         raise CheckpointError(f"{path} cannot be read ({error}); copy it again") from None
+
+
+def copy_with(checkpoint: str | Path, out: Path, **changes: Any) -> Path:
+    """Copy a checkpoint of ours with changes in its record; its tensors stay as they are. `out` may be the checkpoint itself.
+
+    Raises CheckpointError for a file that is no checkpoint, and where the copy cannot be written.
+    """
+    path = checkpoint_file(checkpoint)
+    file = read_tensors(path)
+    info = read_info(file.metadata, where=str(path)).model_copy(update=changes)
+    replace_file(out, serialized(file.tensors, {**file.metadata, **checkpoint_header(info)}))
+    return out
 
 
 def read_info(metadata: Mapping[str, str], *, where: str) -> ModelInfo:

@@ -14,6 +14,7 @@ import typer
 
 from m2clip import __version__
 from m2clip.cli import files, runs
+from m2clip.cli.calibration import calibrate
 from m2clip.cli.check import check_data
 from m2clip.cli.embedding import embed
 from m2clip.cli.explanation import explain
@@ -46,6 +47,7 @@ app.command()(search)
 app.command()(serve)
 app.command()(explain)
 app.command()(tune_strength)
+app.command()(calibrate)
 app.command()(study)
 app.command()(files.convert)
 app.command()(files.info)

@@ -77,8 +77,10 @@ def classify(
         by_label = dict(zip(classes.names, read.views.T.tolist(), strict=True))
         best = read.top(top)
         if not json:
-            show(video, *(f"  {found.score:.4f}  {found.label}" for found in best))
+            lines = [f"  {found.score:.4f}  {found.label}" for found in best]
+            show(video, *(["  none of these; the nearest:"] if read.none_of_these else []), *lines)
         return {
+            "none_of_these": read.none_of_these,
             "predictions": [{**vars(found), "views": by_label[found.label]} for found in best],
             "frame_indices": read.frame_indices.tolist(),
             "frame_seconds": read.frame_seconds.tolist(),
@@ -90,6 +92,8 @@ def classify(
             {
                 **model_facts(recognizer, checkpoint),
                 "reading": classes.reading,
+                "temperature": classes.temperature,
+                "threshold": classes.threshold(strength=recognizer.model.strength),
                 "texts": dict(zip(classes.names, classes.texts, strict=True)),
                 "videos": results,
             }

@@ -72,10 +72,11 @@ def tune_strength(
     for name, value in (("--novel-classes", novel_classes), ("--novel-root", novel_root)):
         if value is not None and novel is None:
             raise typer.BadParameter("it speaks of --novel, which is not given", param_hint=name)
+    from m2clip.checkpoint.record import copy_with
     from m2clip.data.manifest import read_manifest
     from m2clip.recognizer import find_device, find_model
     from m2clip.report.files import results_folder
-    from m2clip.strength import STRENGTHS, save_with_strength
+    from m2clip.strength import STRENGTHS
     from m2clip.strength import tune_strength as run
 
     model = find_model(checkpoint, weights=weights).to(find_device(device))
@@ -105,7 +106,7 @@ def tune_strength(
     if out is not None:
         say(f"{out}: " + ", ".join(curve.write(out)))
     if save is not None:
-        say(f"{save_with_strength(checkpoint, save, curve.best.strength)}: used at strength {curve.best.strength:g}")
+        say(f"{copy_with(checkpoint, save, strength=curve.best.strength)}: used at strength {curve.best.strength:g}")
     if json:
         print_json(curve.document)
     else:
