@@ -37,7 +37,8 @@ class CompareTab:
                 chosen = picker(desk.service.limits, desk.examples, elem_id="compare-video")
                 names = gr.Textbox(
                     label="Action names",
-                    info="One a line, or on one line with commas between them. Empty: each model's own classes.",
+                    info="One a line, or on one line with commas between them. Empty: each model's own classes; "
+                    "a model without any takes the other's.",
                     lines=3,
                     max_lines=8,
                     elem_id="compare-names",
@@ -76,13 +77,13 @@ class CompareTab:
         """What both models make of the video."""
         visit = self._visit(request)
         newest = visit.ask(SCORES)
-        labels = typed_names(names)
+        labels = typed_names(names) or self._lent_classes(first, second)
         try:
             read = await self._desk.read(visit)
             pair = (first, second)
             found = await asyncio.gather(*(self._service.classify(read, labels=labels, model=name) for name in pair))
         except Exception as error:
-            return (self._desk.told(error, visit), _NO_VIDEO) if newest() else (gr.skip(), gr.skip())
+            return (self._desk.told(error, visit), "") if newest() else (gr.skip(), gr.skip())
         if not newest():
             return gr.skip(), gr.skip()
         sides = "".join(self._side(name, scores) for name, scores in zip(pair, found, strict=True))
@@ -92,6 +93,13 @@ class CompareTab:
         else:
             said = f"They differ: “{best[0].label}” and “{best[1].label}”."
         return markup.done(said), f'<div class="m2-both">{sides}</div>'
+
+    def _lent_classes(self, *models: str) -> list[str] | None:
+        """Where a model has no classes of its own, those of the other; None: each has its own, or the server has names for all."""
+        owned = [self._service.models[name].model.info.class_names for name in models]
+        if self._service.labels is not None or all(owned):
+            return None
+        return list(next(filter(None, owned), ())) or None
 
     def _side(self, name: str, scores: VideoScores) -> str:
         info = self._service.models[name].model.info

@@ -1,7 +1,6 @@
 """What all tabs work with, and how they open a video and speak of what went wrong."""
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +42,7 @@ class Desk:
         if visit.token is None:
             raise VideoError("there is no video yet: choose, drop or record one")
         token = visit.token
-        read = await self.service.read(self.uploads.path(token))
+        read = await self.service.read(self.uploads.path(token), name=visit.name)
         if visit.token == token:
             visit.read = read
         return read
@@ -59,9 +58,6 @@ class Desk:
             _LOG.error("the page met a fault", exc_info=error)
             return trouble("something broke inside the server", remedy="Try again; the server's log says what it was.")
         sentence, remedy = str(error), ""
-        if visit.token is not None:
-            # The visitor knows the file by its name, not by where the server keeps it.
-            sentence = re.sub(rf"\S*{re.escape(visit.token)}(\.\w+)?", lambda _: visit.name, sentence)
         if isinstance(error, Busy):
             remedy = "Nothing is lost: press the button once more."
         elif isinstance(error, TooSlow):

@@ -72,11 +72,7 @@ def bars(
         else ""
     )
     rest = total - len(predictions)
-    more = (
-        f'<p class="m2-note">and {rest} more below {percent(predictions[-1].score)}</p>'
-        if rest > 0 and predictions
-        else ""
-    )
+    more = f'<p class="m2-note">and {rest} more, each lower</p>' if rest > 0 and predictions else ""
     return f'{notice}<ol class="m2-bars{" m2-unsure" if none_of_these else ""}">{"".join(rows)}</ol>{more}'
 
 

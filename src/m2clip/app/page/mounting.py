@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from m2clip.app.page.examples import make_examples
 from m2clip.app.page.fence import Fence
-from m2clip.app.page.picker import asset
 from m2clip.app.page.shelf import Shelf
 from m2clip.app.page.uploads import Uploads
 from m2clip.app.page.visits import Visits
@@ -53,7 +52,6 @@ def mount_page(app: "FastAPI", service: "Service") -> None:
         enable_monitoring=False,
         show_error=False,
         theme=theme(),
-        css=asset("page.css"),
     )
     mounted = app.routes[-1]
     assert isinstance(mounted, Mount)

@@ -48,7 +48,7 @@ def picker(limits: "Limits", examples: Sequence[Example], *, elem_id: str) -> "g
   </div>
   <div class="m2-player">
     <video playsinline controls aria-label="The chosen video"></video>
-    <p class="m2-note m2-unplayable" hidden>This browser cannot play this kind of file. Recognition is not affected.</p>
+    <p class="m2-note m2-unplayable" hidden>This browser cannot play the file. If it is whole, recognition works all the same.</p>
     <p class="m2-picked"></p>
     <p class="m2-actions"><button type="button" class="m2-button m2-stop">Stop recording</button>
     <button type="button" class="m2-button m2-choose m2-choose-again">Choose another</button>

@@ -147,7 +147,7 @@ class RecogniseTab:
             if not newest():
                 return (gr.skip(),) * 6
             frames = _NO_STRIP if visit.read is None else self._strip(visit)
-            return self._desk.told(error, visit), _NO_VIDEO, "", frames, _NO_TIMELINE, gr.update(visible=False)
+            return self._desk.told(error, visit), "", "", frames, _NO_TIMELINE, gr.update(visible=False)
         if not newest():
             return (gr.skip(),) * 6
         late = read.info.duration_seconds > AT_ONCE_SECONDS
@@ -245,6 +245,7 @@ class RecogniseTab:
         try:
             windows = await self._service.timeline(
                 self._desk.uploads.path(visit.token),
+                name=visit.name,
                 labels=visit.labels,
                 window_seconds=window,
                 step_seconds=step,

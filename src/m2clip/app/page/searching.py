@@ -74,7 +74,7 @@ class SearchTab:
         try:
             found = await self._service.search(text=text, top=RESULTS)
         except Exception as error:
-            return (self._desk.told(error, Visit()), _NOTHING) if newest() else (gr.skip(), gr.skip())
+            return (self._desk.told(error, Visit()), "") if newest() else (gr.skip(), gr.skip())
         return self._answer(found, f"Nearest to “{text.strip()}”") if newest() else (gr.skip(), gr.skip())
 
     def begin_video(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
@@ -90,7 +90,7 @@ class SearchTab:
         try:
             found = await self._service.search(read=await self._desk.read(visit), top=RESULTS)
         except Exception as error:
-            return (self._desk.told(error, visit), _NOTHING) if newest() else (gr.skip(), gr.skip())
+            return (self._desk.told(error, visit), "") if newest() else (gr.skip(), gr.skip())
         return self._answer(found, f"Nearest to {visit.name}") if newest() else (gr.skip(), gr.skip())
 
     def _answer(self, found: "list[Found]", said: str) -> tuple[str, str]:

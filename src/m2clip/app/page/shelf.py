@@ -59,7 +59,7 @@ def _middle_frame(path: Path) -> bytes:
 
     with Video(path, web=None) as video:
         frame = video.frames(np.array([video.info.frame_count // 2]))[0]
-    picture = Image.fromarray(np.asarray(frame).transpose(1, 2, 0))
+    picture = Image.fromarray(np.asarray(frame))
     picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=85)

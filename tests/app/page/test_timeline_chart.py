@@ -1,0 +1,44 @@
+"""Lanes and moments of a timeline."""
+
+from m2clip.app.page.timeline_chart import MOST_LANES, moments, timeline_chart
+from m2clip.recognizer import Window
+from m2clip.scoring import Prediction
+
+
+def window(start: float, end: float, **scores: float) -> Window:
+    best_first = sorted(scores.items(), key=lambda item: -item[1])
+    return Window(start, end, tuple(Prediction(label, score) for label, score in best_first))
+
+
+def test_windows_of_one_best_label_are_one_moment() -> None:
+    windows = [
+        window(0, 2, up=0.9, down=0.1),
+        window(1, 3, up=0.6, down=0.4),
+        window(2, 4, up=0.2, down=0.8),
+        window(3, 5, up=0.7, down=0.3),
+    ]
+    # Middles 1, 2, 3, 4: the borders lie half way, and the ends are the video's.
+    assert moments(windows) == [(0, 2.5, "up", 0.9), (2.5, 3.5, "down", 0.8), (3.5, 5, "up", 0.7)]
+
+
+def test_one_window_is_one_moment() -> None:
+    assert moments([window(0, 1.5, up=1.0)]) == [(0, 1.5, "up", 1.0)]
+
+
+def test_a_label_that_is_best_once_has_a_lane_before_one_that_never_is() -> None:
+    strong = {f"never{k}": 0.4 - 0.01 * k for k in range(MOST_LANES)}
+    page = timeline_chart([window(0, 2, once=0.41, **strong), window(1, 3, first=0.5, **strong)])
+    names = [part.split("<")[0] for part in page.split('class="m2-lane"')[1:] for part in part.split('m2-name">')[1:2]]
+    assert names == ["first", "once", "never0", "never1", "never2"]
+
+
+def test_names_are_text() -> None:
+    page = timeline_chart([window(0, 2, **{"<script>alert(1)</script>": 1.0})])
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_a_moment_knows_where_it_is() -> None:
+    page = timeline_chart([window(0, 2, up=1.0), window(1, 3, down=1.0)])
+    assert 'data-seek="1.500" data-end="3.000"' in page
+    assert 'data-duration="3.000" data-step="1.000"' in page
