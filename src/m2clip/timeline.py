@@ -8,7 +8,7 @@ a clip of its own has none; that is all that differs.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby, pairwise
 
 import torch
 from torch import Tensor
@@ -132,3 +132,49 @@ class SharedFrames:
         with torch.inference_mode():
             features = self._model.read_frames(self._embeddings[places], self._class_tokens[places])
         return EncodedWindows(tuple((window.start_seconds, window.end_seconds) for window in windows), features)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of neighbouring windows with the same best label."""
+
+    start_seconds: float
+    end_seconds: float
+    label: str
+    score: float
+    """The best that the label has there."""
+
+
+def moments(windows: Iterable[Window]) -> Iterator[Moment]:
+    """Windows in their order -> what is best when, one behind another without overlap; nothing where none of the classes is shown.
+
+    A window speaks for the time that is nearer to its middle than to another window's, as far as it reaches.
+    Example: windows 0-2, 1-3 and 2-4 s speak for 0-1.5, 1.5-2.5 and 2.5-4 s.
+    """
+    for label, stretches in groupby(_spoken_for(windows), key=lambda stretch: stretch[2]):
+        held = list(stretches)
+        if label is None:
+            continue
+        # Where steps are longer than windows there is a gap between two that show the same.
+        runs = [[held[0]]]
+        for stretch in held[1:]:
+            if stretch[0] > runs[-1][-1][1]:
+                runs.append([])
+            runs[-1].append(stretch)
+        for run in runs:
+            yield Moment(run[0][0], run[-1][1], label, max(stretch[3] for stretch in run))
+
+
+def _spoken_for(windows: Iterable[Window]) -> Iterator[tuple[float, float, str | None, float]]:
+    """Start, end, best label (None: none of the classes) and its score."""
+    start: float | None = None
+    for window, following in pairwise(chain(windows, [None])):
+        assert window is not None
+        border = window.end_seconds
+        if following is not None:
+            middles = (window.start_seconds + window.end_seconds + following.start_seconds + following.end_seconds) / 2
+            border = middles / 2
+        best = window.predictions[0]
+        first = window.start_seconds if start is None else max(start, window.start_seconds)
+        yield first, min(border, window.end_seconds), None if window.none_of_these else best.label, best.score
+        start = border

@@ -213,7 +213,7 @@ def test_the_command_line_changes_it_everywhere(
     asked.clear()
     ran = m2("timeline", video, "--checkpoint", checkpoint, "--fps", 2.5, "--window", 10)
     assert (ran.code, asked) == (0, [expected({"fps": 2.5}, 1, ClipSampling(6))])
-    too_long = "a clip spans 2 s, more than a window of 1.5 s, whose last frame is repeated; give a longer --window"
+    too_long = "a clip spans 2 s, more than a window of 1.5 s, which has fewer frames; give a longer --window"
     for way in (("--stride-frames", 4), ("--fps", 2.5), ("--clip-seconds", 2)):
         assert too_long in m2("timeline", video, "--checkpoint", checkpoint, *way, "--window", 1.5).err
         assert "a clip spans" not in m2("timeline", video, "--checkpoint", checkpoint, *way, "--window", 2.5).err

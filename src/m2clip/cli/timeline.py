@@ -1,6 +1,9 @@
 """The command timeline."""
 
-from typing import TYPE_CHECKING, Annotated
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,11 +31,16 @@ from m2clip.cli.options import (
     split_labels,
     text_source,
 )
-from m2clip.cli.output import print_json, say, show
+from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.cli.recognizing import asked_labels, make_recognizer, model_facts, tell_lost_frames
+from m2clip.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
-    pass
+    from m2clip.data.video import Video
+    from m2clip.recognizer import Recognizer
+    from m2clip.timeline import Window
+
+PICTURED_LABELS = 5
 
 
 def timeline(
@@ -54,9 +62,19 @@ def timeline(
     templates: Templates = None,
     texts: Texts = None,
     device: Device = None,
+    out: Annotated[
+        list[Path] | None,
+        typer.Option("--out", help="Write a file, too: .json, .csv, .vtt (subtitles) or .png. Can be given again."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Say what a video shows when, window by window."""
+    files = out or []
+    if files:
+        from m2clip.report.timeline_files import check_ending
+
+        for path in files:
+            check_ending(path)
     names = split_labels(labels)
     source = text_source(templates, texts)
     recognizer = make_recognizer(
@@ -68,23 +86,75 @@ def timeline(
         texts=source,
         device=device,
         precision=precision,
-        compiled=compiled,
+        compiled=False,
     )
     chosen = asked_labels(recognizer.model, names, labels_file, source)
+    classes, reader = recognizer.prepare(chosen), recognizer.timeline_reader(window_seconds, step_seconds)
+    windows: list[Window] = []
+    stopped: VideoError | KeyboardInterrupt | None = None
     with open_video(video) as opened:
-        windows = recognizer.timeline(opened, chosen, window_seconds, step_seconds, top)
+        duration = opened.info.duration_seconds
+        if compiled:
+            if reader.shares_frames(duration):
+                raise ConfigError(
+                    "--compile is for clips, but the frames that windows share are encoded one after another: leave it out, or "
+                    "give a --step of at least --window"
+                )
+            recognizer.compile(tell=say)
+        pictured = any(path.suffix.lower() == ".png" for path in files)
+        found = recognizer.windows(reader.read(opened), classes, max(top, PICTURED_LABELS) if pictured else top)
+        try:
+            with progress_bar("seconds", shown=json or not sys.stdout.isatty()) as progress:
+                for window in found:
+                    windows.append(window)
+                    progress(math.floor(window.end_seconds), math.ceil(duration))
+                    if not json:
+                        show(_line(window, top))
+        except (VideoError, KeyboardInterrupt) as error:  # what was found is not lost
+            if not windows:
+                raise
+            stopped = error
         lost = tell_lost_frames(opened)
-        span = recognizer.sampling.span_seconds(opened.info.fps)
-    if len(windows) > 1 and span > window_seconds:
-        say(
-            f"a clip spans {span:.3g} s, more than a window of {window_seconds:g} s, whose last frame is repeated; give a longer --window"
-        )
+        _tell_short_windows(recognizer, opened, windows, window_seconds, shared=reader.shares_frames(duration))
+    document: dict[str, Any] = {
+        **model_facts(recognizer, checkpoint),
+        "reading": classes.reading,
+        "temperature": classes.temperature,
+        "threshold": classes.threshold(strength=recognizer.model.strength),
+        "video": video,
+        "lost_frames": lost,
+        "windows": [
+            {**vars(window), "predictions": [vars(one) for one in window.predictions[:top]]} for window in windows
+        ],
+    }
+    if stopped is not None:
+        document["error"] = str(stopped) or "interrupted"
+    if files:
+        from m2clip.report.timeline_files import write_timeline
+        from m2clip.timeline import moments
+
+        stretches = list(moments(windows))
+        title = Path(video).name + (" (incomplete)" if stopped is not None else "")
+        for path in files:
+            write_timeline(path, document=document, windows=windows, moments=stretches, top=top, title=title)
     if json:
-        found = [{**vars(window), "predictions": [vars(one) for one in window.predictions]} for window in windows]
-        reading = recognizer.prepare(chosen).reading
-        facts = model_facts(recognizer, checkpoint)
-        print_json({**facts, "reading": reading, "video": video, "lost_frames": lost, "windows": found})
-        return
-    for window in windows:
-        best = "  ".join(f"{found.score:.4f} {found.label}" for found in window.predictions)
-        show(f"{window.start_seconds:8.2f} - {window.end_seconds:8.2f} s  {best}")
+        print_json(document)
+    if stopped is not None:
+        say(f"{video} breaks off: the {len(windows)} windows until {windows[-1].end_seconds:.2f} s are kept")
+        raise stopped
+
+
+def _line(window: "Window", top: int) -> str:
+    best = "  ".join(f"{found.score:.4f} {found.label}" for found in window.predictions[:top])
+    none = "none of these; the nearest: " if window.none_of_these else ""
+    return f"{window.start_seconds:8.2f} - {window.end_seconds:8.2f} s  {none}{best}"
+
+
+def _tell_short_windows(
+    recognizer: "Recognizer", opened: "Video", windows: "list[Window]", window_seconds: float, *, shared: bool
+) -> None:
+    """Say so where a window is shorter than the clips that the model knows."""
+    span = recognizer.sampling.span_seconds(opened.info.fps)
+    if len(windows) > 1 and span > window_seconds:
+        has = "which has fewer frames" if shared else "whose last frame is repeated"
+        say(f"a clip spans {span:.3g} s, more than a window of {window_seconds:g} s, {has}; give a longer --window")

@@ -42,7 +42,7 @@ def confusion_figure(confusion: NDArray[np.int64], class_names: Sequence[str], t
     axes.set_ylabel("true class")
     axes.set_title(title, parse_math=False)
     if count <= CLASSES_WITH_NAMES:
-        names = [_short(name) for name in class_names]
+        names = [short_name(name) for name in class_names]
         axes.set_xticks(range(count), names, rotation=90, fontsize=8, parse_math=False)
         axes.set_yticks(range(count), names, fontsize=8, parse_math=False)
     if count <= 15:
@@ -62,7 +62,9 @@ def class_bars(metrics: Metrics, title: str) -> bytes:
     axes.barh(positions, [accuracy for accuracy, _ in shown], color="#3b6ea5")
     mean_label = f"mean of all classes {metrics.mean_class:.3f}"
     axes.axvline(metrics.mean_class, color="#c0392b", linewidth=1, label=mean_label)
-    axes.set_yticks(positions, [f"{_short(row.name)} ({row.videos})" for _, row in shown], fontsize=8, parse_math=False)
+    axes.set_yticks(
+        positions, [f"{short_name(row.name)} ({row.videos})" for _, row in shown], fontsize=8, parse_math=False
+    )
     axes.invert_yaxis()
     axes.set_xlim(0, 1)
     axes.set_xlabel("accuracy (number of videos in brackets)")
@@ -120,8 +122,9 @@ def strength_figure(
     return png_bytes(figure)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= NAME_LETTERS else name[: NAME_LETTERS - 1] + "…"
+def short_name(name: str, most: int = NAME_LETTERS) -> str:
+    """A name, cut where it has more letters."""
+    return name if len(name) <= most else name[: most - 1] + "…"
 
 
 def new_figure(width_inches: float, height_inches: float) -> "Figure":
