@@ -132,7 +132,11 @@ class DecodePool:
                         f"cannot read {job.name}: decoding took longer than {self._limits.decode_seconds:g} s; "
                         "make it shorter or smaller"
                     ) from None
-                except (EOFError, OSError, ValueError):
+                except ValueError:
+                    raise VideoError(
+                        f"cannot read {job.name}: the process that decoded it gave no sensible answer; convert it"
+                    ) from None
+                except (EOFError, OSError):
                     ending = await asyncio.to_thread(decoder.child.ending)
                     raise VideoError(
                         f"cannot read {job.name}: the decoder crashed on it ({ending}); convert it"

@@ -133,7 +133,7 @@ async def _plain_form(body: AsyncIterator[bytes]) -> Form:
             raise LimitError(f"the fields have more than {_MOST_FIELD_BYTES:,} bytes")
     form = Form()
     try:
-        pairs = parse_qsl(content.decode("utf-8"), keep_blank_values=True, max_num_fields=2000)
+        pairs = parse_qsl(content.decode("utf-8"), keep_blank_values=True, max_num_fields=2000, errors="strict")
     except ValueError:
         raise ConfigError("the body is no form in UTF-8") from None
     for name, value in pairs:

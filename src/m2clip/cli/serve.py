@@ -62,6 +62,9 @@ def serve(
     request_seconds: Annotated[
         float, typer.Option("--timeout", min=0.001, help="Seconds that a request may take.")
     ] = 60.0,
+    receive_seconds: Annotated[
+        float, typer.Option("--receive-seconds", min=0.001, help="Seconds that an upload may take to arrive.")
+    ] = 60.0,
     decode_seconds: Annotated[
         float, typer.Option("--file-seconds", min=0.001, help="Seconds that decoding one file may take.")
     ] = 30.0,
@@ -93,6 +96,7 @@ def serve(
         most_labels=most_labels,
         most_waiting=queue,
         most_batch=batch,
+        receive_seconds=receive_seconds,
         request_seconds=request_seconds,
         decode_seconds=decode_seconds,
     )

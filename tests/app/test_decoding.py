@@ -1,0 +1,136 @@
+"""What goes wrong in a process that decodes costs its own job, and another process takes its place."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m2clip.app.decode_process import ClipsJob, VideoLimits
+from m2clip.app.decoding import DecodePool
+from m2clip.app.limits import LimitError, Limits
+from m2clip.data.clip_reader import ClipReader
+from m2clip.data.sampling import ClipSampling
+from m2clip.data.video import Video
+from m2clip.errors import VideoError
+from tests.app.jobs import Crashing, Hanging, Hungry, Lying, Writing
+from tests.small_inputs import moving_square, write_video
+
+READERS = {"m": ClipReader(ClipSampling(frames=4), 32), "n": ClipReader(ClipSampling(frames=2), 16, views_temporal=3)}
+
+
+def with_pool(work: Callable[[DecodePool], Awaitable[Any]], *, workers: int = 1, **limits: Any) -> Any:
+    async def run() -> Any:
+        pool = DecodePool(Limits(**limits), workers=workers)
+        await pool.start()
+        try:
+            return await work(pool)
+        finally:
+            await pool.stop()
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("decoding") / "v.mp4", moving_square(frames=24))
+
+
+def test_clips_are_those_that_this_process_would_read(video: Path) -> None:
+    read = with_pool(lambda pool: pool.read(video, READERS, name="v"))
+    assert set(read.clips) == {"m", "n"}
+    with Video(video) as opened:
+        for name, reader in READERS.items():
+            right = reader.read(opened)
+            assert read.clips[name].pixels.equal(right.pixels)
+            assert (read.clips[name].frame_indices == right.frame_indices).all()
+            assert (read.clips[name].frame_seconds == right.frame_seconds).all()
+        assert read.info.frame_count == opened.info.frame_count == 24
+        assert (read.info.pts_seconds == opened.info.pts_seconds).all()
+
+
+async def one_after(pool: DecodePool, job: Any, video: Path) -> tuple[str, int]:
+    """What a bad job says, and how many frames a good one after it has."""
+    with pytest.raises(VideoError) as failed:
+        async for _ in pool._parts(job):
+            pass
+    read = await pool.read(video, READERS, name="v")
+    return str(failed.value), read.info.frame_count
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence", "lost"),
+    [
+        (Crashing, "cannot read holiday.mp4: the decoder crashed on it (ended by SIGSEGV); convert it", 1),
+        (Hungry, "cannot read holiday.mp4: decoding it takes more memory than is allowed; make it smaller", 0),
+        (Lying, "cannot read holiday.mp4: the process that decoded it gave no sensible answer; convert it", 1),
+    ],
+)
+def test_what_ends_a_process_costs_its_own_job(kind: Any, sentence: str, lost: int, video: Path) -> None:
+    async def work(pool: DecodePool) -> None:
+        said, frames = await one_after(pool, kind(video, "holiday.mp4"), video)
+        assert said.startswith(sentence)
+        assert (frames, pool.failures, pool.ready) == (24, lost, 1)
+
+    with_pool(work)
+
+
+def test_a_job_that_hangs_is_ended(video: Path) -> None:
+    async def work(pool: DecodePool) -> None:
+        said, frames = await one_after(pool, Hanging(video, "holiday.mp4"), video)
+        assert said == "cannot read holiday.mp4: decoding took longer than 4 s; make it shorter or smaller"
+        assert frames == 24
+
+    with_pool(work, decode_seconds=4.0)
+
+
+def test_a_process_that_decodes_writes_no_file(tmp_path: Path) -> None:
+    async def work(pool: DecodePool) -> list[Any]:
+        return [document async for document, _ in pool._parts(Writing(tmp_path / "left", "v"))]  # type: ignore[arg-type]
+
+    assert with_pool(work) == [{"refused": "OSError"}]
+
+
+def test_whoever_gives_up_leaves_the_process_to_others(video: Path) -> None:
+    async def work(pool: DecodePool) -> int:
+        hanging = asyncio.ensure_future(anext(pool._parts(Hanging(video, "v"))))  # type: ignore[arg-type]
+        while pool._free.qsize():
+            await asyncio.sleep(0.01)
+        waiting = asyncio.ensure_future(pool.read(video, READERS, name="v"))
+        while not pool.waiting:
+            await asyncio.sleep(0.01)
+        hanging.cancel()
+        return (await waiting).info.frame_count
+
+    assert with_pool(work) == 24
+
+
+@pytest.mark.parametrize(
+    ("limits", "sentence"),
+    [
+        ({"most_seconds": 1.5}, "v is too large: it lasts 2.0 s; 1.5 s are allowed; cut it"),
+        (
+            {"most_pixels": 2000},
+            "v is too large: its frames have 48 x 48 pixels; 2,000 in all are allowed; make them smaller",
+        ),
+        ({"most_frames": 23}, "v is too large: it has 24 frames; 23 are allowed; cut it"),
+    ],
+)
+def test_a_video_that_is_too_large_is_refused(limits: dict[str, Any], sentence: str, video: Path) -> None:
+    with pytest.raises(LimitError) as refused:
+        with_pool(lambda pool: pool.read(video, READERS, name="v"), **limits)
+    assert str(refused.value) == sentence
+
+
+def test_messages_tell_the_clients_name_and_no_path(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"no video at all" * 100)
+    with pytest.raises(VideoError) as failed:
+        with_pool(lambda pool: pool.read(tmp_path / "secret", READERS, name="mine.mp4"))
+    assert str(failed.value).startswith("cannot read mine.mp4: ")
+    assert str(tmp_path) not in str(failed.value)
+
+
+def test_jobs_are_plain_data(video: Path) -> None:
+    parts = list(ClipsJob(video, "v", VideoLimits(60.0, 10_000, 100), READERS).run())
+    assert [next(iter(document)) for document, _ in parts] == ["reader", "reader", "frame_count"]
