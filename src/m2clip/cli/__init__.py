@@ -18,6 +18,7 @@ from m2clip.cli.calibration import calibrate
 from m2clip.cli.check import check_data
 from m2clip.cli.embedding import embed
 from m2clip.cli.explanation import explain
+from m2clip.cli.export import export
 from m2clip.cli.options import LocalRank
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
@@ -50,6 +51,7 @@ app.command()(tune_strength)
 app.command()(calibrate)
 app.command()(study)
 app.command()(files.convert)
+app.command()(export)
 app.command()(files.info)
 
 data_app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True, rich_markup_mode=None)
