@@ -32,8 +32,9 @@ from m2clip.errors import ConfigError
 
 if TYPE_CHECKING:
     from m2clip.explanations import Explanation
+    from m2clip.recognizer import Recognizer
 
-_MOST_PIXELS = 2**27  # of a picture: 2,675 frames of 224 x 224, each label's counted by themselves
+_MOST_PIXELS = 2**27  # of a picture: 2,675 frames of 224 x 224, those of each row counted
 
 
 def explain(
@@ -75,11 +76,8 @@ def explain(
         compiled=False,
     )
     chosen = asked_labels(recognizer.model, names, labels_file, source)
-    pixels = recognizer.sampling.frames * recognizer.model.info.image_size**2 * (2 + len(label or "1"))
-    if out is not None and pixels > _MOST_PIXELS:
-        raise ConfigError(
-            f"{recognizer.sampling.frames} frames for each label are too many for one picture; ask for fewer with --frames or --label"
-        )
+    if out is not None:
+        _check_size(recognizer, rows=2 + len(label or "1"))
     from m2clip.explanations import explain as explained
 
     classes = recognizer.prepare(chosen)
@@ -102,6 +100,16 @@ def explain(
         show(f"{one.score:.4f}  {one.label}")
         for index, seconds, share in zip(one.frame_indices, one.frame_seconds, one.time, strict=True):
             show(f"  {100 * share:5.1f} %  {seconds:8.3f} s  frame {index}")
+
+
+def _check_size(recognizer: "Recognizer", *, rows: int) -> None:
+    from m2clip.report.heat_strip import drawn_side
+
+    frames, side = recognizer.sampling.frames, drawn_side(recognizer.model.info.image_size)
+    if rows * frames * side**2 > _MOST_PIXELS:
+        raise ConfigError(
+            f"{rows} rows of {frames} frames are too many for one picture; ask for fewer with --label or --frames"
+        )
 
 
 def _document(found: "list[Explanation]") -> dict[str, Any]:

@@ -49,6 +49,11 @@ def heat_strip(*explanations: "Explanation") -> bytes:
     return _drawn(rows, first.frame_indices, first.frame_seconds)
 
 
+def drawn_side(side: int) -> int:
+    """How large a frame of `side` pixels is drawn: a whole number of times, 112 pixels at least."""
+    return side * max(1, -(-_LEAST_SIDE // side))
+
+
 def overlaid(frames: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Frames uint8 [T, H, W, 3] under heat [T, H, W] in 0..1: the hotter, the paler and the more opaque; 0 changes nothing."""
     place = heat * (len(_RAMP) - 1)
@@ -61,8 +66,7 @@ def overlaid(frames: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np
 
 def _drawn(rows: Sequence[_Row], indices: NDArray[np.int64], seconds: NDArray[np.float64]) -> bytes:
     count, height, width = rows[0].pictures.shape[:3]
-    scale = max(1, -(-_LEAST_SIDE // min(height, width)))
-    height, width = scale * height, scale * width
+    height, width = drawn_side(height), drawn_side(width)
     columns = min(count, _FRAMES_A_LINE)
     lines = -(-count // columns)
     cell = width + _GAP
