@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from m2clip.checkpoint import create, from_reference, load
     from m2clip.data.video import Video
     from m2clip.data.web import WebLimits
+    from m2clip.explanations import Explanation, explain
     from m2clip.model.m2clip import M2CLIP
     from m2clip.model.video_clip import TextFeatures, VideoCLIP, VideoFeatures
     from m2clip.recognizer import Recognizer
@@ -24,6 +25,7 @@ __all__ = [
     "M2CLIP",
     "CheckpointError",
     "ConfigError",
+    "Explanation",
     "M2CLIPError",
     "ManifestError",
     "Prediction",
@@ -35,6 +37,7 @@ __all__ = [
     "VideoFeatures",
     "WebLimits",
     "create",
+    "explain",
     "from_reference",
     "load",
     "losses",
@@ -46,6 +49,8 @@ _HOMES = {
     "load": "m2clip.checkpoint",
     "Video": "m2clip.data.video",
     "WebLimits": "m2clip.data.web",
+    "Explanation": "m2clip.explanations",
+    "explain": "m2clip.explanations",
     "M2CLIP": "m2clip.model.m2clip",
     "TextFeatures": "m2clip.model.video_clip",
     "VideoCLIP": "m2clip.model.video_clip",
