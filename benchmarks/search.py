@@ -21,7 +21,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from m2clip.search import SourceModel, VideoIndex, building, video_index
+from m2clip.search import SourceModel, VideoIndex, video_index
+from m2clip.search.building import build_index
 from m2clip.search.vector_table import VectorRow, table_of, table_schema
 from m2clip.study.measure import machine
 
@@ -114,9 +115,8 @@ def measure(folder: Path, rows: int, queries: int, ways: list[str]) -> list[dict
     results = []
     for way in ways:
         place = folder / "index"
-        building.APPROXIMATE_FROM = rows + 1 if way != "RaBitQ" else 1
         start = time.perf_counter()
-        building.build_index([table], place)
+        build_index([table], place, approximate_from=1 if way == "RaBitQ" else rows + 1)
         if way in ("PQ", "HNSW"):
             make_other(place, way, rows)
         build = time.perf_counter() - start

@@ -25,6 +25,7 @@ from m2clip.data.web import WebLimits
 from m2clip.errors import CheckpointError, ConfigError, VideoError
 from m2clip.kept_texts import kept_class_embeddings
 from m2clip.recognizer import Window, find_model
+from m2clip.scoring import class_embeddings
 from tests.small_inputs import moving_square, tiny_model, write_video
 from tests.web_server import body, serving
 
@@ -445,3 +446,14 @@ def test_a_backbone_by_name_is_the_same_model_each_time() -> None:
     torch.manual_seed(2)
     second = find_model("builtin")
     assert all(torch.equal(tensor, second.state_dict()[name]) for name, tensor in first.state_dict().items())
+
+
+def test_a_text_is_embedded_as_it_is_written() -> None:
+    model = tiny_model(template="a clip of {}")
+    embedding = Recognizer(model).embed_text("a person's wave")
+    assert (embedding.shape, embedding.dtype) == ((24,), np.float32)
+    np.testing.assert_array_equal(embedding, class_embeddings(model, [["a person's wave"]])[0].numpy())
+    assert np.linalg.norm(embedding) == pytest.approx(1, abs=1e-6)
+    for nothing in ("", " ", None):
+        with pytest.raises(ConfigError, match="holds no word: write what the video shows"):
+            Recognizer(model).embed_text(nothing)  # type: ignore[arg-type]

@@ -48,13 +48,15 @@ def test_neighbours_are_those_of_a_comparison_with_all(
 def test_an_approximate_index_gives_true_cosines(
     source: SourceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(building, "APPROXIMATE_FROM", 1000)
     monkeypatch.setattr(building, "_ROWS_A_PARTITION", 256)
     vectors = unit_rows(2000, source.dim)
     place = tmp_path / "index"
-    assert build_index([write(tmp_path / "a.parquet", vectors[:900], source)], place).approximate is False
+    assert (
+        build_index([write(tmp_path / "a.parquet", vectors[:900], source)], place, approximate_from=1000).approximate
+        is False
+    )
     both = [tmp_path / "a.parquet", write(tmp_path / "b.parquet", vectors[900:], source, first=900)]
-    assert build_index(both, place) == building.Changes(2000, 1100, 0, 0, True)
+    assert build_index(both, place, approximate_from=1000) == building.Changes(2000, 1100, 0, 0, True)
     index = VideoIndex.open(place)
     hits = 0
     for query in unit_rows(20, source.dim, seed=1):
@@ -66,7 +68,7 @@ def test_an_approximate_index_gives_true_cosines(
     assert hits >= 180
     # Later rows are found, too, and removed ones are not.
     more = write(tmp_path / "b.parquet", unit_rows(1, source.dim, seed=9), source, first=900)
-    assert build_index([both[0], more], place).removed == 1099
+    assert build_index([both[0], more], place, approximate_from=1000).removed == 1099
     assert len(VideoIndex.open(place).search(vectors[1500], top=1000)) == 901
     assert VideoIndex.open(place).search(unit_rows(1, source.dim, seed=9)[0], top=1)[0].path == "/v/900.mp4"
 

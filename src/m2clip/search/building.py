@@ -40,11 +40,16 @@ class Changes:
 
 
 def build_index(
-    tables: Sequence[Path], uri: str | Path, *, progress: Callable[[int, int], None] = lambda done, total: None
+    tables: Sequence[Path],
+    uri: str | Path,
+    *,
+    approximate_from: int = APPROXIMATE_FROM,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Changes:
     """Make the index, or bring it up to date: afterwards it holds the rows of these tables and no others.
 
-    Of a video (or stretch) in several tables the last row counts. Raises ConfigError for tables of several models, and for
+    Of a video (or stretch) in several tables the last row counts. From `approximate_from` rows on, searches go through an
+    approximate index. Raises ConfigError for tables of several models, and for
     an index of another model, which is left as it is.
     """
     opened = [VectorTable(path) for path in tables]
@@ -76,7 +81,9 @@ def build_index(
             # The ids are hex digits of a hash: nothing that a user wrote stands in this filter.
             table.delete(f"id IN ({', '.join(repr(name) for name in gone[first : first + _MOST_IDS])})")
         count = table.count_rows()
-        return Changes(count, added, changed, len(gone), _bring_in_order(table, count, new=added + changed))
+        return Changes(
+            count, added, changed, len(gone), _bring_in_order(table, count, new=added + changed, least=approximate_from)
+        )
 
 
 def index_schema(source: SourceModel) -> pa.Schema:
@@ -159,10 +166,10 @@ def _row_digests(batch: pa.RecordBatch) -> list[str]:
     ]
 
 
-def _bring_in_order(table: "Table", rows: int, *, new: int) -> bool:
+def _bring_in_order(table: "Table", rows: int, *, new: int, least: int) -> bool:
     """Make or extend the approximate index where there are enough rows; put small files together; drop old versions."""
     has_index = bool(table.list_indices())
-    if rows >= APPROXIMATE_FROM and (not has_index or new > _GROWTH_BEFORE_TRAINING * rows):
+    if rows >= least and (not has_index or new > _GROWTH_BEFORE_TRAINING * rows):
         make_approximate(table, rows)
         has_index = True
     table.optimize(cleanup_older_than=_KEPT_VERSIONS)
