@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from m2clip.data.live import LiveCounts, LiveFrame, LiveLimits, LiveSource, LiveState
+from m2clip.data.live import LiveCounts, LiveFrame, LiveLimits, LiveSource, LiveState, live_address
 from m2clip.data.timeline_reader import TimelineReader, steady_rate
 from m2clip.data.transforms import PixelStatistics
 from m2clip.errors import ConfigError
@@ -76,24 +76,29 @@ def recognize_live(
     One window every `step_seconds` where recognition keeps up; else as soon as the one before is done, of the newest frames. The
     first comes when a window is full; after a break of the source, or where frames were dropped, windows begin anew, so that
     none holds frames from before and after. Labels and scores as in `Recognizer.classify`, of the middle of the picture. It ends
-    after `for_seconds`, or with a file. `limits` and `tell` as of `data.live.LiveSource`.
+    after `for_seconds`, or with a file. `limits` and `tell` as of `data.live.LiveSource`; the source is connected to when the
+    first window is asked for.
 
     Raises ConfigError for what cannot be asked for, VideoError for a source that cannot be read.
     """
+    live_address(address)
     rate_fps, frames = window_frames(recognizer, window_seconds, step_seconds)
     classes = recognizer.prepare(labels)
-    # A queue of one window: what is older than that would never be part of the newest one.
-    source = LiveSource(
-        address,
-        rate_fps=rate_fps,
-        image_size=recognizer.model.info.image_size,
-        queue_frames=frames,
-        limits=limits,
-        tell=tell,
-    )
-    with source:
-        live = LiveWindows(recognizer, classes, rate_fps=rate_fps, frames=frames, step_seconds=step_seconds, top=top)
-        yield from live.of(source, for_seconds=for_seconds)
+    live = LiveWindows(recognizer, classes, rate_fps=rate_fps, frames=frames, step_seconds=step_seconds, top=top)
+
+    def windows() -> Iterator[LiveWindow]:
+        # A queue of one window: what is older than that would never be part of the newest one.
+        with LiveSource(
+            address,
+            rate_fps=rate_fps,
+            image_size=recognizer.model.info.image_size,
+            queue_frames=frames,
+            limits=limits,
+            tell=tell,
+        ) as source:
+            yield from live.of(source, for_seconds=for_seconds)
+
+    return windows()
 
 
 def window_frames(recognizer: Recognizer, window_seconds: float, step_seconds: float) -> tuple[float, int]:

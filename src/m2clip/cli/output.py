@@ -27,6 +27,13 @@ def print_json(document: Mapping[str, Any]) -> None:
     typer.echo(harmless(json_text(document)))
 
 
+def print_json_line(document: Mapping[str, Any]) -> None:
+    """One of many documents on stdout, a line each."""
+    from m2clip.report.files import json_line
+
+    typer.echo(harmless(json_line(document)))
+
+
 @contextmanager
 def progress_bar(what: str, *, shown: bool = True) -> Iterator[Callable[[int, int], None]]:
     """A bar with the time left, on a terminal; elsewhere nothing. Gets (done, total)."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from m2clip.labels import Labels
     from m2clip.model.video_clip import VideoCLIP
     from m2clip.recognizer import Recognizer
+    from m2clip.timeline import Window
 
 
 def make_recognizer(
@@ -78,6 +79,13 @@ def model_facts(recognizer: "Recognizer", checkpoint: str) -> dict[str, Any]:
         "precision": precision_of(recognizer.model),
         "views": {"temporal": recognizer.views_temporal, "spatial": recognizer.views_spatial},
     }
+
+
+def window_line(window: "Window", top: int) -> str:
+    """A window of a timeline as a line of text."""
+    best = "  ".join(f"{found.score:.4f} {found.label}" for found in window.predictions[:top])
+    none = "none of these; the nearest: " if window.none_of_these else ""
+    return f"{window.start_seconds:8.2f} - {window.end_seconds:8.2f} s  {none}{best}"
 
 
 def for_each_video(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from m2clip.cli.live import ForSeconds, Stream, check_stream, stream_timeline
 from m2clip.cli.options import (
     Checkpoint,
     ClipSeconds,
@@ -32,7 +33,7 @@ from m2clip.cli.options import (
     text_source,
 )
 from m2clip.cli.output import print_json, progress_bar, say, show
-from m2clip.cli.recognizing import asked_labels, make_recognizer, model_facts, tell_lost_frames
+from m2clip.cli.recognizing import asked_labels, make_recognizer, model_facts, tell_lost_frames, window_line
 from m2clip.errors import ConfigError, VideoError
 
 if TYPE_CHECKING:
@@ -66,11 +67,17 @@ def timeline(
         list[Path] | None,
         typer.Option("--out", help="Write a file, too: .json, .csv, .vtt (subtitles) or .png. Can be given again."),
     ] = None,
+    stream: Stream = False,
+    for_seconds: ForSeconds = None,
     json: Json = False,
 ) -> None:
-    """Say what a video shows when, window by window."""
+    """Say what a video shows when, window by window; with --stream what a camera or a stream shows now."""
     files = out or []
-    if files:
+    if stream:
+        check_stream(video, files, compiled=compiled)
+    elif for_seconds is not None:
+        raise typer.BadParameter("only a live source ends by the clock; give --stream, too", param_hint="--for")
+    elif files:
         from m2clip.report.timeline_files import check_ending
 
         for path in files:
@@ -89,6 +96,20 @@ def timeline(
         compiled=False,
     )
     chosen = asked_labels(recognizer.model, names, labels_file, source)
+    if stream:
+        stream_timeline(
+            recognizer,
+            video,
+            chosen,
+            checkpoint=checkpoint,
+            window_seconds=window_seconds,
+            step_seconds=step_seconds,
+            top=top,
+            for_seconds=math.inf if for_seconds is None else for_seconds,
+            files=files,
+            json=json,
+        )
+        return
     classes, reader = recognizer.prepare(chosen), recognizer.timeline_reader(window_seconds, step_seconds)
     windows: list[Window] = []
     stopped: VideoError | KeyboardInterrupt | None = None
@@ -109,7 +130,7 @@ def timeline(
                     windows.append(window)
                     progress(math.floor(window.end_seconds), math.ceil(duration))
                     if not json:
-                        show(_line(window, top))
+                        show(window_line(window, top))
         except (VideoError, KeyboardInterrupt) as error:  # what was found is not lost
             if not windows:
                 raise
@@ -142,12 +163,6 @@ def timeline(
     if stopped is not None:
         say(f"{video} breaks off: the {len(windows)} windows until {windows[-1].end_seconds:.2f} s are kept")
         raise stopped
-
-
-def _line(window: "Window", top: int) -> str:
-    best = "  ".join(f"{found.score:.4f} {found.label}" for found in window.predictions[:top])
-    none = "none of these; the nearest: " if window.none_of_these else ""
-    return f"{window.start_seconds:8.2f} - {window.end_seconds:8.2f} s  {none}{best}"
 
 
 def _tell_short_windows(

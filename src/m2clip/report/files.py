@@ -37,6 +37,11 @@ def json_text(document: Any) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
 
 
+def json_line(document: Any) -> str:
+    """JSON without a line feed, as of `json_text`."""
+    return json.dumps(document, ensure_ascii=False, allow_nan=False)
+
+
 def write_json(path: Path, document: Any) -> None:
     """Write one JSON document in UTF-8."""
     write_whole(path, json_text(document) + "\n")

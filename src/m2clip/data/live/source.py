@@ -75,8 +75,8 @@ class LiveSource:
     or ends is connected to again, with growing waits. `tell` hears of each change of state, in a sentence, from the thread that
     reads. Raises VideoError for what cannot be a live source.
 
-    Closing waits for the reading thread, which ends within `limits.stall_seconds` (`open_seconds` while it connects), unless
-    the system itself hangs in a name look-up or a camera's driver; it never keeps a program from ending.
+    Closing does not wait for the reading thread. It ends within `limits.stall_seconds` (`open_seconds` while it connects),
+    unless the system itself hangs in a name look-up or a camera's driver, and never keeps a program from ending.
     """
 
     def __init__(
@@ -108,8 +108,7 @@ class LiveSource:
         self._first_arrival: float | None = None
         self._upright: tuple[tuple[int, int], Upright] | None = None  # for pictures of this size
         self._made: tuple[VideoFrame, Tensor] | None = None  # the last one that was made smaller
-        self._thread = threading.Thread(target=self._read, name="m2clip-live", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._read, name="m2clip-live", daemon=True).start()
 
     @property
     def counts(self) -> LiveCounts:
@@ -139,9 +138,8 @@ class LiveSource:
             return frames
 
     def close(self) -> None:
-        """Read no more."""
+        """Read no more; what waits can still be taken."""
         self._closing.set()
-        self._thread.join(max(self._limits.stall_seconds, self._limits.open_seconds) + 1)
 
     def __enter__(self) -> Self:
         return self
@@ -149,9 +147,7 @@ class LiveSource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._closing.set()
-        if kind is None:
-            self.close()
+        self.close()
 
     # What follows runs in the thread.
 
