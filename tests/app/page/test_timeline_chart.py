@@ -32,6 +32,12 @@ def test_a_label_that_is_best_once_has_a_lane_before_one_that_never_is() -> None
     assert names == ["first", "once", "never0", "never1", "never2"]
 
 
+def test_a_label_that_never_comes_near_has_no_lane() -> None:
+    page = timeline_chart([window(0, 2, up=0.94, down=0.05, left=0.01)])
+    assert page.count('class="m2-lane"') == 2
+    assert "left" not in page.split("m2-ticks")[0].replace("left:", "")
+
+
 def test_names_are_text() -> None:
     page = timeline_chart([window(0, 2, **{"<script>alert(1)</script>": 1.0})])
     assert "<script" not in page

@@ -16,7 +16,7 @@ BARS = 8
 _ONE_MODEL = markup.empty(
     "There is one model only",
     "Start the server with a second checkpoint to see both on the same video.",
-    commands=("m2clip serve --checkpoint best.safetensors --compare other.safetensors",),
+    commands=("m2clip serve CHECKPOINT --compare OTHER",),
 )
 _NO_VIDEO = markup.empty("No video yet", "Choose one: both models look at it.")
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 RESULTS = 12
 _NO_INDEX = markup.empty(
     "There is no index to search",
-    "Make one of a folder of videos with these two commands, then start the server with it.",
+    "Make one of a folder of videos with the first two commands, then start the server with it.",
     commands=(
-        "m2clip embed VIDEOS --out vectors.parquet",
+        "m2clip embed VIDEOS --checkpoint CHECKPOINT --out vectors.parquet",
         "m2clip index vectors.parquet --out index",
-        "m2clip serve --index index",
+        "m2clip serve CHECKPOINT --index index",
     ),
 )
 _NOTHING = markup.empty(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from m2clip.timeline import Window
 
 MOST_LANES = 5
+LEAST_SCORE = 0.05
 MOST_MOMENTS = 60
 _HEIGHT = 30  # of a lane's drawing, in its own units
 
@@ -26,8 +27,9 @@ def timeline_chart(windows: Sequence["Window"], *, note: str = "") -> str:
         for one in window.predictions:
             best[one.label] = max(best.get(one.label, 0.0), one.score)
     first = {window.predictions[0].label for window in windows}
-    # What is best somewhere stands before what never is.
-    labels = sorted(best, key=lambda label: (label not in first, -best[label]))[:MOST_LANES]
+    # What is best somewhere stands before what never is; what never comes near has no lane.
+    shown = [label for label in best if label in first or best[label] >= LEAST_SCORE]
+    labels = sorted(shown, key=lambda label: (label not in first, -best[label]))[:MOST_LANES]
     lanes = "".join(
         f'<div class="m2-lane"><p><span class="m2-name">{escape(label)}</span> '
         f'<span class="m2-faint">up to {percent(best[label])}</span></p>'
