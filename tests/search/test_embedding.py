@@ -1,7 +1,10 @@
 """Folders and lists become a table of embeddings; what is done is left alone, what is bad is named, what is gone goes."""
 
 import csv
+import faulthandler
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,12 @@ from PIL import Image
 
 from m2clip import ConfigError, ManifestError, Recognizer, Video, VideoError
 from m2clip.data.parts import shown_part
+from m2clip.data.samples import Sample
 from m2clip.data.shards.file_lock import file_lock
 from m2clip.errors import M2CLIPError
 from m2clip.search import SourceModel
 from m2clip.search.embedding import Embedded, embed_videos
+from m2clip.search.stretches import ReadStretches, StretchDataset
 from m2clip.search.wanted_videos import wanted_videos
 from tests.search.conftest import fill
 from tests.small_inputs import moving_square, tiny_model, write_video
@@ -147,6 +152,29 @@ def test_stretches_of_a_long_video(recognizer: Recognizer, source: SourceModel, 
     assert run(recognizer, every, tmp_path / "v.parquet", tmp_path).rows == 14
     with pytest.raises(ConfigError, match=r"v.parquet holds embeddings of stretches of 1 s: ask for the same"):
         run(recognizer, source, tmp_path / "v.parquet", tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the worker must be a fork, to have what is patched here")
+def test_a_crash_costs_the_video_and_nothing_else(
+    recognizer: Recognizer, source: SourceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker dies at the second piece of a long video, whose first one was read."""
+    write_video(tmp_path / "long.mp4", moving_square(frames=125))
+    write_video(tmp_path / "short.mp4", moving_square(frames=13))
+    read = StretchDataset._item
+
+    def read_or_crash(self: StretchDataset, sample: Sample, index: int) -> ReadStretches:
+        if index >= len(self):
+            faulthandler.disable()
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return read(self, sample, index)
+
+    monkeypatch.setattr(StretchDataset, "_item", read_or_crash)
+    every = source.model_copy(update={"every_seconds": 1.0})
+    done = run(recognizer, every, tmp_path / "v.parquet", tmp_path, workers=1)
+    assert [file.reason for file in done.bad] == [f"the decoder crashed on {tmp_path}/long.mp4 (signal SIGSEGV)"]
+    assert (done.videos, done.rows) == (1, 2)
+    assert {row["path"] for row in pq.read_table(tmp_path / "v.parquet").to_pylist()} == {str(tmp_path / "short.mp4")}
 
 
 def test_parts_that_a_list_names(recognizer: Recognizer, source: SourceModel, videos: Path, tmp_path: Path) -> None:

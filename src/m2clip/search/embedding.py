@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from m2clip.search.stretches import STRETCHES_AT_A_TIME, ReadStretches, StretchD
 from m2clip.search.vector_table import VectorRow
 from m2clip.search.wanted_videos import Key, State, WantedVideos, state_of
 
-_VIDEOS_AT_A_TIME = 256  # before the further stretches of long ones among them are read
+_LONG_VIDEOS_AT_A_TIME = 16  # whose first stretches are read before the further ones; what a kill may cost
 CLIPS_AT_A_TIME = 16
 
 
@@ -60,7 +60,7 @@ def embed_videos(
 
     A video that is there with the same size, time of last change and times is not read again. A video that was looked for and is
     gone, or cannot be read, has no row afterwards; rows of other videos stay. A kill costs at most what was read in the last
-    PART_SECONDS. Raises ConfigError where the table is of another model.
+    PART_SECONDS and, of long videos in stretches, those under way. Raises ConfigError where the table is of another model.
     """
     if source.every_seconds is not None:
         for path, start, end in wanted.samples:
@@ -70,11 +70,8 @@ def embed_videos(
         states = {key: state_of(sample.path) for key, sample in wanted.samples.items()}
         todo = [key for key in wanted.samples if not table.has(key, states[key])]
         run = _Run(recognizer, wanted, source, table, states, todo, tell, progress)
-        try:
-            run.read(workers=workers, batch_size=batch_size, file_seconds=file_seconds, most_lost=most_lost)
-        finally:
-            table.save()
-        failed = {todo[file.index] for file in run.bad}
+        run.read(workers=workers, batch_size=batch_size, file_seconds=file_seconds, most_lost=most_lost)
+        failed = {todo[number] for number in run.bad}
 
         def is_wanted(key: Key) -> bool:
             if key in wanted.samples:
@@ -82,10 +79,10 @@ def embed_videos(
             return key[0] not in wanted.paths and not wanted.has_gone(key[0])
 
         rows, dropped = table.finish(is_wanted)
-    bad = (*wanted.bad, *run.bad)
+    bad, damaged = (*wanted.bad, *run.bad.values()), tuple(run.damaged.values())
     return Embedded(
-        rows, len(todo) - len(run.bad), len(states) - len(todo), dropped, bad, tuple(run.damaged),
-        _write_file_tables(out, bad, run.damaged),
+        rows, len(todo) - len(run.bad), len(states) - len(todo), dropped, bad, damaged,
+        _write_file_tables(out, bad, damaged),
     )  # fmt: skip
 
 
@@ -110,8 +107,8 @@ class _Run:
         self._report.note(wanted.bad, ())
         self._open: dict[int, list[list[VectorRow]]] = {}  # of videos of several pieces: what is there
         self._done = 0
-        self.bad: list[BadFile] = []
-        self.damaged: list[DamagedFile] = []
+        self.bad: dict[int, BadFile] = {}
+        self.damaged: dict[int, DamagedFile] = {}
 
     def read(self, *, workers: int, batch_size: int, file_seconds: float, most_lost: float) -> None:
         if not self._samples:
@@ -128,8 +125,9 @@ class _Run:
         own_batch = batch_size if every is None else -(-batch_size // STRETCHES_AT_A_TIME)
         reader = StretchReader(dataset, batch_size=own_batch, workers=workers, file_seconds=file_seconds)
         with closing(reader):
-            for first in range(0, len(dataset), _VIDEOS_AT_A_TIME):
-                group = range(first, min(first + _VIDEOS_AT_A_TIME, len(dataset)))
+            at_a_time = len(dataset) if every is None else _LONG_VIDEOS_AT_A_TIME
+            for first in range(0, len(dataset), at_a_time):
+                group = range(first, min(first + at_a_time, len(dataset)))
                 further: list[int] = []
                 for items in reader.read(group):
                     further += self._take(items, count=len(dataset))
@@ -153,19 +151,18 @@ class _Run:
             self._open[number].append(rows)
             if item.damage is not None:
                 self._report.note((), [item.damage])
-                self.damaged.append(item.damage)
+                self.damaged[number] = item.damage
             if len(self._open[number]) == item.pieces:
                 self._table.add([row for piece_rows in self._open.pop(number) for row in piece_rows])
                 self._tick()
         return further
 
     def _fail(self, file: BadFile, *, number: int) -> None:
-        if any(other.index == number for other in self.bad[-_VIDEOS_AT_A_TIME:]):  # by another piece
+        if number in self.bad:  # by another piece
             return
         self._open.pop(number, None)
-        bad = BadFile(file.path, file.where, file.reason, number, file.crashed)
-        self._report.note([bad], ())
-        self.bad.append(bad)
+        self.bad[number] = replace(file, index=number)
+        self._report.note([self.bad[number]], ())
         self._tick()
 
     def _tick(self) -> None:
