@@ -93,7 +93,7 @@ class SharedFrames:
         self._pushed += len(chunk.frames.pixels)
         found: list[EncodedWindows] = []
         # In pieces: the tower takes them like that anyway, and as numbers pixels are four times as large.
-        for pixels in chunk.frames.pixels.split(self._model.clips_at_once(chunk.frames.pixels[:, None])):
+        for pixels in chunk.frames.pixels.split(self._stream.at_once(chunk.frames.pixels)):
             found += self._take(self._stream.push(self._statistics.normalize(pixels.to(device))))
         return found
 

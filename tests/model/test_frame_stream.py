@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from m2clip import create
 from m2clip.errors import ConfigError
-from m2clip.model import video_clip
+from m2clip.model import frame_stream
 from m2clip.model.frame_stream import FrameStream, StreamedFrames
 from m2clip.model.precision import lower
 from m2clip.model.video_clip import VideoCLIP
@@ -157,7 +157,7 @@ def test_many_frames_go_through_in_pieces_of_the_size_that_is_fast(monkeypatch: 
     pieces: list[int] = []
     hook = chosen.clip.visual.patch_embedding.register_forward_pre_hook(lambda _, inputs: pieces.append(len(inputs[0])))
     # Of a frame the largest tensor has 16 patches of 3 * 64 numbers of 8 bytes.
-    monkeypatch.setattr(video_clip, "LARGEST_TENSOR_BYTES", 5 * 16 * 3 * 64 * 8)
+    monkeypatch.setattr(frame_stream, "PIECE_TENSOR_BYTES", 5 * 16 * 3 * 64 * 8)
     try:
         stream = FrameStream(chosen)
         found = stream.push(SEQUENCE[:12])

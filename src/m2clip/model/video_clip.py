@@ -206,18 +206,19 @@ class VideoCLIP(nn.Module):
         logits = None if self.visual_head is None else self.visual_head(self.head_features(class_tokens))
         return VideoFeatures(embedding=frames.mean(dim=1), frames=frames, visual_logits=logits)
 
-    def clips_at_once(self, clips: Tensor) -> int:
+    def clips_at_once(self, clips: Tensor, *, largest_bytes: int | None = None) -> int:
         """How many clips go through the tower together: on a CPU, without gradients, only as many as have small tensors.
 
         What is larger goes back to the operating system after each use and comes again page by page, which costs more than
-        the arithmetic on it. Autocast rounds the weights anew for each part, so there all go together.
+        the arithmetic on it. Autocast rounds the weights anew for each part, so there all go together. `largest_bytes`: how
+        large a tensor may be; None: as is best for clips.
         """
         if clips.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return max(len(clips), 1)
         tower = self.clip.visual
         tokens = clips.shape[1] * (clips.shape[3] // tower.patch_size) * (clips.shape[4] // tower.patch_size)
         clip_bytes = tokens * 3 * tower.ln_post.weight.numel() * tower.patch_embedding.weight.element_size()
-        return max(1, LARGEST_TENSOR_BYTES // max(clip_bytes, 1))
+        return max(1, (largest_bytes or LARGEST_TENSOR_BYTES) // max(clip_bytes, 1))
 
     def encode_text(self, tokens: Tensor) -> TextFeatures:
         """Token ids [K, L], any L up to `text_length`, each row with its end token (the largest id)."""
