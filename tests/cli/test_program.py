@@ -23,7 +23,8 @@ def test_help_loads_nothing_heavy() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.splitlines()[-1] == ""
-    for command in ("demo", "train", "evaluate", "classify", "embed", "timeline", "data", "convert", "info"):
+    shown = ("demo", "train", "evaluate", "classify", "embed", "index", "search", "timeline", "data", "convert", "info")
+    for command in shown:
         assert f"  {command} " in run.stdout
 
 
