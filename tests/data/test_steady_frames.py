@@ -1,11 +1,18 @@
 """Frames at a steady rate: which ones, whatever the chunk."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
 import numpy as np
 import pytest
 import torch
 
+from m2clip.data.decode.keyed_pictures import KeyedPictures
 from m2clip.data.steady_frames import SteadyReader
 from m2clip.data.video import Video
+from tests.odd_videos import encode
+from tests.small_inputs import moving_square
 
 
 def numbered(count: int) -> np.ndarray:
@@ -43,3 +50,29 @@ def test_a_video_shorter_than_half_a_step_gives_its_frame() -> None:
 @pytest.mark.parametrize("chunk_frames", [1, 3, 64])
 def test_chunks_change_nothing(chunk_frames: int) -> None:
     assert values(SteadyReader(7.3, 16, chunk_frames), 60) == values(SteadyReader(7.3, 16), 60)
+
+
+@pytest.mark.parametrize("rate", [2.0, 7.0, 24.0])
+def test_reading_in_chunks_decodes_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
+    """Five groups of pictures, with pictures that are stored in another order than shown; each chunk goes on where the last ended."""
+    options = {"g": "48", "keyint_min": "48", "sc_threshold": "0", "bf": "3"}
+    path = encode(tmp_path / "long.mp4", "libx264", moving_square(frames=240), rate=24, options=options)
+    starts: list[int] = []
+    decoded: list[int | None] = []
+    decode = KeyedPictures._decoded_from
+
+    def counted(self: KeyedPictures, key_ordinal: int, key_pts: int) -> Iterator[list[av.VideoFrame]]:
+        starts.append(key_ordinal)
+        for pictures in decode(self, key_ordinal, key_pts):
+            decoded.extend(picture.pts for picture in pictures)
+            yield pictures
+
+    monkeypatch.setattr(KeyedPictures, "_decoded_from", counted)
+    with Video(path) as video:
+        starts.clear()
+        decoded.clear()  # opening has decoded the first picture
+        pixels = torch.cat([chunk.pixels for chunk in SteadyReader(rate, 16, 4).read(video)])
+        assert len(pixels) == 10 * rate
+        assert len(decoded) == len(set(decoded)) <= 240
+        assert len(starts) == len(set(starts)) <= 5
+        assert torch.equal(pixels, torch.cat([chunk.pixels for chunk in SteadyReader(rate, 16, 1000).read(video)]))
