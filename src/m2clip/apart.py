@@ -100,6 +100,11 @@ class Child:
         """The number that the system gave the process."""
         return self._process.pid
 
+    @property
+    def lives(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process.is_alive()
+
     def ending(self) -> str:
         """How a process that has closed its pipe came to its end, such as "ended by SIGSEGV"."""
         self._process.join(timeout=10)

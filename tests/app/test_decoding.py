@@ -1,6 +1,8 @@
 """What goes wrong in a process that decodes costs its own job, and another process takes its place."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -134,3 +136,14 @@ def test_messages_tell_the_clients_name_and_no_path(tmp_path: Path) -> None:
 def test_jobs_are_plain_data(video: Path) -> None:
     parts = list(ClipsJob(video, "v", VideoLimits(60.0, 10_000, 100), READERS).run())
     assert [next(iter(document)) for document, _ in parts] == ["reader", "reader", "frame_count"]
+
+
+def test_a_process_that_ended_while_it_was_idle_costs_no_request(video: Path) -> None:
+    async def work(pool: DecodePool) -> int:
+        [pid] = pool.pids()
+        os.kill(pid, signal.SIGKILL)
+        while next(iter(pool._decoders)).child.lives:
+            await asyncio.sleep(0.01)
+        return (await pool.read(video, READERS, name="v")).info.frame_count
+
+    assert with_pool(work) == 24

@@ -121,7 +121,8 @@ def _add_questions(app: FastAPI, service: Service, uploads: UploadFolder) -> Non
                     request.stream(), request.headers.get("content-type", ""), limits=limits, to=path
                 )
                 form.check_names(*fields)
-                return await _unless_gone(request, work(form))
+                async with service.in_time():
+                    return await _unless_gone(request, work(form))
 
     def question(path: str, *fields: str, file: bool = True, **options: Any) -> Callable[[Route], Route]:
         return app.post(

@@ -23,6 +23,7 @@ from m2clip.data.video import VideoInfo
 from m2clip.errors import M2CLIPError, VideoError
 
 _START_SECONDS = 120.0
+_RETRY_SECONDS = 5.0
 _MOST_DOCUMENT_BYTES = 1 << 20
 _MOST_BLOCK_BYTES = 1 << 30
 _DTYPES = ("uint8", "int64", "float64")
@@ -115,6 +116,9 @@ class DecodePool:
         self.waiting += 1
         try:
             decoder = await self._free.get()
+            while not decoder.child.lives:  # it ended while it had nothing to do, which is no fault of this file
+                self._replace(decoder)
+                decoder = await self._free.get()
         finally:
             self.waiting -= 1
         done = False
@@ -185,8 +189,11 @@ class DecodePool:
 
     async def _refill(self, dead: "_Decoder") -> None:
         await asyncio.to_thread(dead.child.end)
-        with suppress(M2CLIPError):
-            await self._add()
+        while True:
+            try:
+                return await self._add()
+            except M2CLIPError:
+                await asyncio.sleep(_RETRY_SECONDS)  # memory may be free again by then
 
 
 class _Decoder:

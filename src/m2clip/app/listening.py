@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from m2clip.app.api import make_app
 from m2clip.app.guard import loopback_hosts
@@ -38,6 +39,39 @@ def bound_socket(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}, port {port} ({error.strerror}); try another --port, or 0 for any"
         ) from None
     return listening
+
+
+class PunctualProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """HTTP on one connection, which ends where the head of a request does not arrive in time (uvicorn would wait for ever)."""
+
+    head_seconds = 10.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait on, unless a whole head is here."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_waiting()
+        elif self._timer is None:
+            self._wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait(self) -> None:
+        self._timer = self.loop.call_later(self.head_seconds, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def open_to_others(host: str) -> bool:
@@ -101,6 +135,7 @@ async def _serve(
 ) -> None:
     config = uvicorn.Config(
         app,
+        http=PunctualProtocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -102,7 +102,7 @@ class Service:
             raise LimitError(f"the file has more than the {self.limits.most_bytes / 2**20:g} MB that are allowed")
         if self.pool.waiting >= self.limits.most_waiting:
             raise Busy(f"{self.pool.waiting} videos wait to be decoded; try again in a moment")
-        async with self._in_time():
+        async with self.in_time():
             readers = {key: model.reader for key, model in self.models.items()}
             return await self.pool.read(upload, readers, name=name or upload.name)
 
@@ -119,7 +119,7 @@ class Service:
         self.limits.check_top(top)
         name, recognizer, asked = self._asked(model, labels)
         clips = read.clips[name]
-        async with self._in_time():
+        async with self.in_time():
             return await self.thread.encode(
                 name,
                 clips.pixels.flatten(0, 1),
@@ -130,7 +130,7 @@ class Service:
     async def embed(self, read: ReadVideo, *, model: str | None = None) -> NDArray[np.float32]:
         """The embedding of a video, float32 [D], of unit norm."""
         name, _, _ = self._asked(model, None)
-        async with self._in_time():
+        async with self.in_time():
             return await self.thread.encode(
                 name, read.clips[name].pixels[0], lambda features: mean_embedding(features.embedding)
             )
@@ -149,7 +149,7 @@ class Service:
 
         name, recognizer, asked = self._asked(model, labels)
         clips = read.clips[name]
-        async with self._in_time():
+        async with self.in_time():
             return await self.thread.run(
                 name,
                 lambda: explain(recognizer, clips, label, recognizer.prepare(asked)),
@@ -173,7 +173,7 @@ class Service:
         reader = recognizer.timeline_reader(window_seconds, step_seconds)
         found: list[Window] = []
         shared: SharedFrames | None = None
-        async with self._in_time():
+        async with self.in_time():
             classes = await self.thread.run(key, lambda: recognizer.prepare(asked))
 
             def scored(encoded: list[EncodedWindows]) -> list[Window]:
@@ -214,9 +214,9 @@ class Service:
                 raise ConfigError("the text to search for is empty")
             self.limits.check_text(text, "the text")
             words, recognizer = text, self.models[name]
-            async with self._in_time():
+            async with self.in_time():
                 vector = await self.thread.run(name, lambda: recognizer.embed_text(words))
-        async with self._in_time():
+        async with self.in_time():
             return await asyncio.to_thread(index.search, vector, top)
 
     def _asked(self, model: str | None, labels: Labels | None) -> tuple[str, Recognizer, Labels | None]:
@@ -228,7 +228,8 @@ class Service:
         return name, self.models[name], self.labels if labels is None else labels
 
     @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
+    async def in_time(self) -> AsyncIterator[None]:
+        """What is awaited in it may take `limits.request_seconds` in all, else it is cancelled: TooSlow."""
         try:
             async with asyncio.timeout(self.limits.request_seconds):
                 yield

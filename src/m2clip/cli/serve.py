@@ -144,7 +144,8 @@ def serve(
 
 def _token(file: Path | None) -> str | None:
     """The token of the file or of the environment; never an option's value, which every user of the machine could see."""
-    token = os.environ.get(_TOKEN) if file is None else file.read_text("utf-8", errors="replace").strip()
+    # No other process that this one starts has a use for it.
+    token = os.environ.pop(_TOKEN, None) if file is None else file.read_text("utf-8", errors="replace").strip()
     if token is None:
         return None
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
