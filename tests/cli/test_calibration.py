@@ -131,6 +131,13 @@ def test_what_it_refuses(m2: Callable[..., Ran], learned: Path, options: tuple[s
     assert ran.out == ""
 
 
+def test_other_labels_are_asked_for_by_name(m2: Callable[..., Ran], learned: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.csv").write_text(f"path,label\n{learned.parent / '0.mp4'},falling\n")
+    ran = m2("calibrate", learned, "--data", tmp_path / "other.csv")
+    assert ran.code == 1
+    assert "name other labels with --classes" in one_sentence(ran)
+
+
 def test_a_file_that_is_no_checkpoint(m2: Callable[..., Ran], place: Path, learned: Path) -> None:
     ran = m2("calibrate", place / "other.safetensors", "--data", learned.parent / "val.csv")
     assert ran.code == 1

@@ -29,6 +29,7 @@ from m2clip.cli.options import (
     view_counts,
 )
 from m2clip.cli.output import print_json, progress_bar, say, show
+from m2clip.errors import ManifestError
 
 
 def calibrate(
@@ -80,8 +81,15 @@ def calibrate(
     from m2clip.report.files import results_folder
 
     model = find_model(checkpoint, weights=weights).to(find_device(device))
-    own = ClassTable(model.info.class_names) if classes is None and model.info.class_names else classes
-    videos = read_manifest(data, classes=own, root=root)
+    if classes is None and model.info.class_names:
+        try:
+            videos = read_manifest(data, classes=ClassTable(model.info.class_names), root=root)
+        except ManifestError as error:
+            raise ManifestError(
+                f"{error} (the checkpoint's classes are meant; name other labels with --classes)"
+            ) from None
+    else:
+        videos = read_manifest(data, classes=classes, root=root)
     if out is not None:
         results_folder(out.parent)  # before the work, which would be lost
     with progress_bar("calibrating") as progress:
