@@ -57,7 +57,7 @@ class RivalLayout(_Record):
     """Learned context vectors in front of a class name."""
 
 
-Temperature = Annotated[float, Field(ge=1e-3, le=1e3, allow_inf_nan=False)]
+Temperature = Annotated[float, Field(ge=1e-4, le=1e4, allow_inf_nan=False)]
 
 
 class Calibration(_Record):
