@@ -147,3 +147,20 @@ def test_a_process_that_ended_while_it_was_idle_costs_no_request(video: Path) ->
         return (await pool.read(video, READERS, name="v")).info.frame_count
 
     assert with_pool(work) == 24
+
+
+def test_a_process_that_has_done_enough_is_replaced(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m2clip.app.decoding._MOST_JOBS", 2)
+
+    async def work(pool: DecodePool) -> list[int]:
+        seen = []
+        for _ in range(5):
+            seen += pool.pids()
+            await pool.read(video, READERS, name="v")
+            while not pool.ready:
+                await asyncio.sleep(0.01)
+        assert pool.failures == 0
+        return seen
+
+    a, b, c, d, e = with_pool(work)
+    assert a == b != c == d != e

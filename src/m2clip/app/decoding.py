@@ -24,6 +24,8 @@ from m2clip.errors import M2CLIPError, VideoError
 
 _START_SECONDS = 120.0
 _RETRY_SECONDS = 5.0
+_MOST_JOBS = 200
+"""That one process does. A decoder's memory goes to pieces with thousands of files of all sizes; a new process costs little."""
 _MOST_DOCUMENT_BYTES = 1 << 20
 _MOST_BLOCK_BYTES = 1 << 30
 _DTYPES = ("uint8", "int64", "float64")
@@ -117,7 +119,7 @@ class DecodePool:
         try:
             decoder = await self._free.get()
             while not decoder.child.lives:  # it ended while it had nothing to do, which is no fault of this file
-                self._replace(decoder)
+                self._replace(decoder, failed=True)
                 decoder = await self._free.get()
         finally:
             self.waiting -= 1
@@ -157,10 +159,11 @@ class DecodePool:
                     raise VideoError(str(sentence))
                 yield message["document"], arrays
         finally:
-            if done:
+            decoder.jobs += 1
+            if done and decoder.jobs < _MOST_JOBS:
                 self._free.put_nowait(decoder)
-            else:  # crashed, too slow, or nobody wants the rest any more
-                self._replace(decoder)
+            else:  # worn out, crashed, too slow, or nobody wants the rest any more
+                self._replace(decoder, failed=not done)
 
     async def _add(self) -> None:
         decoder = _Decoder(self._limits.decode_memory_bytes)
@@ -177,10 +180,10 @@ class DecodePool:
         decoder.is_ready = True
         self._free.put_nowait(decoder)
 
-    def _replace(self, decoder: "_Decoder") -> None:
+    def _replace(self, decoder: "_Decoder", *, failed: bool) -> None:
         if decoder not in self._decoders:  # the pool has stopped
             return
-        self.failures += 1
+        self.failures += failed
         self._decoders.discard(decoder)
         decoder.child.kill()
         task = asyncio.create_task(self._refill(decoder))
@@ -202,6 +205,7 @@ class _Decoder:
     def __init__(self, memory_bytes: int) -> None:
         self.child = Child(serve_decoding, memory_bytes, start=_start_method())
         self.is_ready = False
+        self.jobs = 0
 
     def give(self, job: Job) -> None:
         """Hand a job over. A process that has ended meanwhile shows when it is heard."""
@@ -225,5 +229,5 @@ def _start_method() -> StartMethod:
     """A server of forks has the libraries loaded once, so that a new process is there in milliseconds."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
-    multiprocessing.set_forkserver_preload(["m2clip.app.decode_process"])
+    multiprocessing.set_forkserver_preload(["__main__", "m2clip.app.decode_process"])
     return "forkserver"
