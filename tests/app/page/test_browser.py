@@ -292,8 +292,35 @@ def test_everything_is_reached_by_keys_and_has_a_name(visit: Visited, good_video
     assert [place for place, _, ring in body if not ring] == []
 
 
+FAINT = """() => {
+    const parts = (text) => (text.match(/[0-9.]+/g) || []).map(Number);
+    const linear = (part) => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    const light = (colour) => 0.2126 * linear(colour[0]) + 0.7152 * linear(colour[1]) + 0.0722 * linear(colour[2]);
+    const ground = (one) => {
+        for (; one; one = one.parentElement) {
+            const colour = parts(getComputedStyle(one).backgroundColor);
+            if (colour.length === 3 || colour[3] === 1) return colour;
+        }
+        return [255, 255, 255];
+    };
+    const found = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node; (node = walk.nextNode());) {
+        const one = node.parentElement;
+        if (!node.textContent.trim() || one.closest("style, script, .m2-spoken")) continue;
+        if (!one.checkVisibility({ visibilityProperty: true })) continue;
+        const [dark, bright] = [light(parts(getComputedStyle(one).color)), light(ground(one))].sort((a, b) => a - b);
+        const contrast = (bright + 0.05) / (dark + 0.05);
+        if (contrast < 4.5) found.push([contrast.toFixed(2), node.textContent.trim().slice(0, 40)]);
+    }
+    return found;
+}"""
+"""Every shown text whose contrast is below 4.5:1 (WCAG 2.2, 1.4.3)."""
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_does_not_scroll_sideways(browser: "Browser", site: Site, good_video: Path, scheme: str) -> None:
+def test_a_phone_does_not_scroll_sideways_and_every_text_can_be_read(
+    browser: "Browser", site: Site, good_video: Path, scheme: str
+) -> None:
     visited = Visited(browser, site, viewport={"width": 390, "height": 844}, color_scheme=scheme)
     page = visited.page
     page.fill("#names textarea", "x" * 150 + "\nwaving")
@@ -302,6 +329,9 @@ def test_a_phone_does_not_scroll_sideways(browser: "Browser", site: Site, good_v
     for tab in ("Recognise", "Search", "Compare"):
         page.get_by_role("tab", name=tab).click()
         assert page.evaluate("document.documentElement.scrollWidth") == 390, tab
+        assert page.evaluate(FAINT) == [], tab
+    page.add_style_tag(content=".m2-title { color: #888 !important }")
+    assert page.evaluate(FAINT) != []
     visited.context.close()
     assert visited.complaints == []
 

@@ -169,3 +169,12 @@ def test_failures_are_told_and_keep_their_secrets(
 def test_without_a_video_the_button_says_what_is_missing(tab: RecogniseTab) -> None:
     status, *_ = asyncio.run(tab.recognise("waving", REQUEST))
     assert "There is no video yet: choose, drop or record one" in status
+
+
+@pytest.mark.parametrize(("method", "visible"), [("m2clip", True), ("linear-probe", False)])
+def test_a_model_without_adapters_has_no_dial(service: SlowService, method: str, visible: bool) -> None:
+    service.models = {"tiny": Recognizer(tiny_model(("up", "down"), method=method), device="cpu")}
+    with gradio.Blocks() as blocks:
+        RecogniseTab(Desk(service, Uploads(100), Visits(), Shelf(), ()))  # type: ignore[arg-type]
+    dial = next(one for one in blocks.blocks.values() if isinstance(one, gradio.Slider))
+    assert dial.visible == visible

@@ -100,7 +100,7 @@ def strip(
             f'<li><figure><div class="m2-frame">{layers}</div>{weight}<figcaption>{seconds[t]:.2f} s'
             f'<span class="m2-faint"> #{indices[t]}</span></figcaption></figure></li>'
         )
-    return f'<ol class="m2-strip" tabindex="0" aria-label="The {len(pixels)} frames that the model sees">{"".join(cells)}</ol>'
+    return f'<ol class="m2-strip" aria-label="The {len(pixels)} frames that the model sees">{"".join(cells)}</ol>'
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> str:

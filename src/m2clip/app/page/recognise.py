@@ -10,13 +10,14 @@ from m2clip.app.page.names import typed_names
 from m2clip.app.page.picker import asset, names_file, picker
 from m2clip.app.page.timeline_chart import timeline_chart
 from m2clip.app.page.visits import MAP, SCORES, TIMELINE, Visit
+from m2clip.model.adapters import Residual
 
 if TYPE_CHECKING:
     from m2clip.explanations import Explanation
 
 BARS = 8
 AT_ONCE_SECONDS = 60.0  # a longer video's timeline is made when it is asked for
-WINDOW_SECONDS, LEAST_STEP_SECONDS, MOST_STEPS = 2.0, 0.5, 200
+WINDOW_SECONDS, LEAST_STEP_SECONDS, MOST_STEPS = 2.0, 0.5, 600
 
 SHOW_FRAMES, SHOW_HEAT, SHOW_CHANGE = "Frames", "Where it looks", "What changes"
 _NO_VIDEO = markup.empty(
@@ -38,7 +39,8 @@ class RecogniseTab:
 
     def __init__(self, desk: Desk) -> None:
         self._desk, self._service = desk, desk.service
-        self._info = desk.service.models[desk.service.default_model].model.info
+        self._model = desk.service.models[desk.service.default_model].model
+        self._info = self._model.info
         self._build()
 
     def _build(self) -> None:
@@ -69,11 +71,12 @@ class RecogniseTab:
                     dial = gr.Slider(
                         0.0,
                         1.0,
-                        value=desk.service.models[desk.service.default_model].model.strength,
+                        value=self._model.strength,
                         step=0.05,
                         label="Adapter strength",
                         info="0: the frozen CLIP. 1: as trained. It acts at once on the scores; the map follows when you let go.",
                         elem_id="dial",
+                        visible=any(isinstance(module, Residual) for module in self._model.modules()),
                     )
                 with gr.Column(elem_classes="m2-card"):
                     gr.HTML(html_template="<h2>What the model sees</h2>", apply_default_css=False)
@@ -239,8 +242,8 @@ class RecogniseTab:
         newest = visit.ask(TIMELINE)
         duration = read.info.duration_seconds
         recognizer = self._service.models[self._service.default_model]
-        window = max(WINDOW_SECONDS, recognizer.sampling.span_seconds(read.info.fps))
         step = max(LEAST_STEP_SECONDS, duration / MOST_STEPS)
+        window = max(WINDOW_SECONDS, recognizer.sampling.span_seconds(read.info.fps), step)
         top = min(len(visit.labels or self._service.labels or self._info.class_names), self._service.limits.most_top)
         try:
             windows = await self._service.timeline(
