@@ -1,5 +1,6 @@
 """An index finds what a comparison with all finds, holds what its tables hold, and is never asked by a model that it does not know."""
 
+import shutil
 import threading
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from m2clip import ConfigError, Recognizer
 from m2clip.search import SourceModel, VideoIndex, building
 from m2clip.search.building import build_index
 from m2clip.search.vector_table import VectorRow, table_of
+from m2clip.search.video_index import connected
 from tests.search.conftest import ODD, unit_rows
 from tests.small_inputs import tiny_model
 
@@ -196,3 +198,22 @@ def test_threads_search_at_once(source: SourceModel, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_an_open_index_sees_what_others_write(
+    source: SourceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("m2clip.search.video_index.LOOK_SECONDS", 0.0)
+    vectors, place = unit_rows(9, source.dim), tmp_path / "index"
+    build_index([write(tmp_path / "t.parquet", vectors[:5], source)], place)
+    index = VideoIndex.open(place)
+    build_index([write(tmp_path / "t.parquet", vectors, source)], place)
+    assert len(index) == 9
+    assert index.search(vectors[8], top=1)[0].path == "/v/8.mp4"
+    other = source.model_copy(update={"model_id": "other"})
+    connected(place).create_table("videos", schema=building.index_schema(other), mode="overwrite")
+    with pytest.raises(ConfigError, match="index was made anew with another model: open it again"):
+        index.search(vectors[0])
+    shutil.rmtree(place)
+    with pytest.raises(ConfigError, match="cannot be used"):
+        index.search(vectors[0])

@@ -2,6 +2,8 @@
 
 import os
 import re
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +31,8 @@ of a million rows, 32 partitions took 25 ms of processor and found 85 % of the e
 REFINED = 20
 """How many times as many candidates as are asked for are compared exactly."""
 MOST_FOUND = 10_000
+LOOK_SECONDS = 10.0
+"""How old what an open index shows may be."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,10 @@ class VideoIndex:
     """A set of embeddings that are searched by cosine; several threads may search at once.
 
     Small sets are compared one by one, which is exact; large ones have an approximate index, whose best candidates are compared
-    exactly again, so that scores are true cosines. A process that forks must do so before it opens an index: LanceDB runs
-    threads, which a fork does not have; children that never touch the index may be forked or spawned at any time.
+    exactly again, so that scores are true cosines. What others write into the index is seen within LOOK_SECONDS.
+
+    A process that forks must do so before it opens an index: LanceDB runs threads, which a fork does not have. Children that
+    never touch the index may be forked or spawned at any time.
     """
 
     def __init__(self, table: "Table", source: SourceModel, uri: str) -> None:
@@ -63,6 +69,8 @@ class VideoIndex:
         """The model that made the embeddings."""
         self.uri = uri
         """Where it was opened."""
+        self._looked = time.monotonic()
+        self._looking = threading.Lock()
 
     @classmethod
     def open(cls, uri: str | Path) -> "VideoIndex":
@@ -83,8 +91,21 @@ class VideoIndex:
         """The id of the model that made the embeddings; see `SourceModel`."""
         return self.source.model_id
 
+    def _keep_up(self) -> None:
+        """Take what others have written meanwhile; an open index would go on with old files, which are removed after a day."""
+        if time.monotonic() - self._looked < LOOK_SECONDS or not self._looking.acquire(blocking=False):
+            return
+        try:
+            self._table.checkout_latest()
+            if source_of(self._table, shown_uri(self.uri)).model_id != self.model_id:
+                raise ConfigError(f"{shown_uri(self.uri)} was made anew with another model: open it again")
+            self._looked = time.monotonic()
+        finally:
+            self._looking.release()
+
     def __len__(self) -> int:
         with naming_failures(self.uri):
+            self._keep_up()
             return self._table.count_rows()
 
     def check(self, recognizer: Recognizer) -> None:
@@ -112,6 +133,7 @@ class VideoIndex:
         if not isinstance(top, int) or not 1 <= top <= MOST_FOUND:
             raise ConfigError(f"top is {top!r}: it must be a whole number from 1 to {MOST_FOUND}")
         with naming_failures(self.uri):
+            self._keep_up()
             search: Any = self._table.search(query / norm, vector_column_name="vector")
             search = search.distance_type("cosine").nprobes(PROBED_PARTITIONS).refine_factor(REFINED)
             rows = search.select([*_SHOWN, "_distance"]).limit(top).to_list()
