@@ -148,9 +148,10 @@ def test_a_recognizer_shares_frames_where_it_can(model: VideoCLIP, options: dict
     assert Recognizer(model_of("aim")).timeline_reader(2.0, 1.0).alone
 
 
-def test_windows_alone_are_classified_as_videos(model: VideoCLIP) -> None:
-    pixels, recognizer = video(4), Recognizer(model_of("aim"))
-    found = list(recognizer.iter_timeline(pixels, NAMES, 2.0, 1.0))
+@pytest.mark.parametrize("asked", [False, True])
+def test_windows_alone_are_classified_as_videos(model: VideoCLIP, asked: bool) -> None:
+    pixels, recognizer = video(4), Recognizer(model if asked else model_of("aim"))
+    found = recognizer.timeline(pixels, NAMES, 2.0, 1.0, alone=asked)
     assert [(one.start_seconds, one.end_seconds) for one in found] == [(0, 2), (1, 3), (2, 4)]
     alone = recognizer.classify(pixels[25:75], NAMES)
     assert [one.label for one in found[1].predictions] == [one.label for one in alone]

@@ -182,9 +182,11 @@ class Recognizer:
         window_seconds: float = 2.0,
         step_seconds: float = 1.0,
         top: int = 5,
+        *,
+        alone: bool = False,
     ) -> list[Window]:
         """What happens when: windows of `window_seconds`, one every `step_seconds`, in order. See `iter_timeline`."""
-        return list(self.iter_timeline(video, labels, window_seconds, step_seconds, top))
+        return list(self.iter_timeline(video, labels, window_seconds, step_seconds, top, alone=alone))
 
     def iter_timeline(
         self,
@@ -193,22 +195,27 @@ class Recognizer:
         window_seconds: float = 2.0,
         step_seconds: float = 1.0,
         top: int = 5,
+        *,
+        alone: bool = False,
     ) -> Iterator[Window]:
         """The windows of `timeline`, each as soon as its frames have been read; the memory does not grow with the video.
 
         The last window ends with the video; a video shorter than a window is one window. A window's frames are those that
         a player shows in it. Labels and scores as in `classify`. Windows that overlap share their frames, which are encoded in
-        one pass over the video (`m2clip.timeline`), unless the method or several views do not allow it. Where a video breaks off,
-        the windows before come first, then VideoError.
+        one pass over the video (`m2clip.timeline`), unless the method or several views do not allow it. `alone`: each window is a
+        clip of its own, classified as if it were the whole video, which costs more the more they overlap. Where a video breaks
+        off, the windows before come first, then VideoError.
         """
-        classes, reader = self.prepare(labels), self.timeline_reader(window_seconds, step_seconds)
+        classes, reader = self.prepare(labels), self.timeline_reader(window_seconds, step_seconds, alone=alone)
         with self._opened(video) as opened:
             yield from self.windows(reader.read(opened), classes, top)
 
-    def timeline_reader(self, window_seconds: float = 2.0, step_seconds: float = 1.0) -> TimelineReader:
+    def timeline_reader(
+        self, window_seconds: float = 2.0, step_seconds: float = 1.0, *, alone: bool = False
+    ) -> TimelineReader:
         """What reads a video for `windows`; it can be sent to another process. ConfigError for lengths that are none."""
         one_view = self.views_temporal == self.views_spatial == 1
-        alone = self.model.frame_adapters() is None or not one_view
+        alone = alone or self.model.frame_adapters() is None or not one_view
         return TimelineReader(self.reader, window_seconds, step_seconds, alone=alone)
 
     def windows(

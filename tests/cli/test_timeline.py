@@ -103,3 +103,13 @@ def test_compiled_code_has_no_place_where_windows_share_frames(m2: Program, argu
     ran = m2(*arguments, "--compile")
     assert (ran.code, ran.out) == (1, "")
     assert "--compile is for clips" in ran.err
+
+
+def test_windows_alone(m2: Program, arguments: tuple[object, ...], place: Path) -> None:
+    """Each is then scored as a video of just these frames would be: one that holds the whole, as `classify` does."""
+    shared, alone = (json.loads(m2(*arguments, "--json", *more).out)["windows"] for more in ((), ("--alone",)))
+    assert [window["start_seconds"] for window in shared] == [window["start_seconds"] for window in alone]
+    assert shared != alone
+    ran = m2("timeline", "rtsp://camera", "--stream", "--alone")
+    assert ran.code == 2
+    assert "share their frames" in ran.err

@@ -59,6 +59,12 @@ def timeline(
     clip_seconds: ClipSeconds = None,
     strength: Strength = None,
     precision: Precision = PrecisionName.fp32,
+    alone: Annotated[
+        bool,
+        typer.Option(
+            "--alone", help="Encode each window as a clip of its own: slower, better where scenes change abruptly."
+        ),
+    ] = False,
     compiled: Compile = False,
     templates: Templates = None,
     texts: Texts = None,
@@ -74,6 +80,8 @@ def timeline(
     """Say what a video shows when, window by window; with --stream what a camera or a stream shows now."""
     files = out or []
     if stream:
+        if alone:
+            raise typer.BadParameter("the windows of a live source share their frames", param_hint="--alone")
         check_stream(video, files, compiled=compiled)
     elif for_seconds is not None:
         raise typer.BadParameter("only a live source ends by the clock; give --stream, too", param_hint="--for")
@@ -110,7 +118,7 @@ def timeline(
             json=json,
         )
         return
-    classes, reader = recognizer.prepare(chosen), recognizer.timeline_reader(window_seconds, step_seconds)
+    classes, reader = recognizer.prepare(chosen), recognizer.timeline_reader(window_seconds, step_seconds, alone=alone)
     windows: list[Window] = []
     stopped: VideoError | KeyboardInterrupt | None = None
     with open_video(video) as opened:
@@ -119,7 +127,7 @@ def timeline(
             if reader.shares_frames(duration):
                 raise ConfigError(
                     "--compile is for clips, but the frames that windows share are encoded one after another: leave it out, or "
-                    "give a --step of at least --window"
+                    "give --alone, too"
                 )
             recognizer.compile(tell=say)
         pictured = any(path.suffix.lower() == ".png" for path in files)
