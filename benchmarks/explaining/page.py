@@ -52,8 +52,8 @@ def _sentences(document: dict[str, Any]) -> list[str]:
         f"{shuffled} ({sanity['videos']} videos).",
         f"- Labels: the rank correlation with the map of another label is: {labels}.",
         f"- Two novel objects in one video ({two['videos']} videos, each asked for both): {two['asked']:.2f} of the mass lies on the "
-        f"object that is asked for and {two['other']:.2f} on the other one, where chance is {two['chance']:.3f}; the one asked for has more "
-        f"in {two['asked_more_often']:.0%} of the cases.",
+        f"object that is asked for and {two['other']:.2f} on the other one, where chance is {two['chance']:.3f}; the one asked for has "
+        f"more in {two['asked_more_often']:.0%} of the cases.",
         "- Frames: a frame's share and how far the log-odds fall where the frame is hidden have a rank correlation of "
         f"{removal['frames_rank_correlation']:.2f}.",
         f"- Difference branch: {change[0]} on base and {change[1]} on novel videos of what it answers lies where the object is or was a "
