@@ -19,7 +19,8 @@ from m2clip.app.page.uploads import Uploads  # noqa: E402
 from m2clip.app.page.visits import Visits  # noqa: E402
 from m2clip.data.clip_reader import ReadClips  # noqa: E402
 from m2clip.data.video import VideoInfo  # noqa: E402
-from m2clip.recognizer import Classes, VideoScores  # noqa: E402
+from m2clip.recognizer import Classes, VideoScores, Window  # noqa: E402
+from m2clip.scoring import Prediction  # noqa: E402
 from tests.small_inputs import tiny_model  # noqa: E402
 
 SKIP = gradio.skip()
@@ -33,6 +34,8 @@ class SlowService:
         self.default_model, self.labels, self.index, self.limits = "tiny", None, None, Limits()
         self.gates: list[asyncio.Event] = []
         self.reads = 0
+        self.duration_seconds = 1.0
+        self.timelines: list[dict[str, Any]] = []
         self.failure: Exception | None = None
 
     async def read(self, _: Any, *, name: str) -> Any:
@@ -41,7 +44,7 @@ class SlowService:
             raise self.failure
         pixels = torch.zeros(1, 1, 2, 3, 8, 8, dtype=torch.uint8)
         clips = ReadClips(pixels, np.array([[[0, 1]]]), np.array([[[0.0, 0.5]]]))
-        info = VideoInfo(2, 8, 8, 2.0, 1.0, 0, "h264", np.array([0.0, 0.5]))
+        info = VideoInfo(2, 8, 8, 2.0, self.duration_seconds, 0, "h264", np.array([0.0, 0.5]))
         return SimpleNamespace(clips={"tiny": clips}, info=info)
 
     async def classify(self, read: Any, *, labels: Any, strength: float | None) -> VideoScores:
@@ -52,6 +55,10 @@ class SlowService:
         classes = Classes(("up", "down"), (("up",), ("down",)), "similarity", torch.zeros(2, 2), None)
         views = torch.tensor([[up, 1 - up]])
         return VideoScores(classes, views[0], views, np.array([[0, 1]]), np.array([[0.0, 0.5]]))
+
+    async def timeline(self, upload: Any, **asked: Any) -> list[Window]:
+        self.timelines.append(asked)
+        return [Window(0.0, self.duration_seconds, (Prediction("up", 1.0), Prediction("down", 0.0)))]
 
 
 @pytest.fixture
@@ -164,6 +171,29 @@ def test_failures_are_told_and_keep_their_secrets(
         return await first
 
     assert "100.0 %" in asyncio.run(again())[1]
+
+
+@pytest.mark.parametrize(("seconds", "at_once"), [(60.0, True), (61.0, False)])
+def test_the_timeline_of_a_long_video_is_made_when_asked_for(
+    tab: RecogniseTab, service: SlowService, seconds: float, at_once: bool
+) -> None:
+    service.duration_seconds = seconds
+    chosen(tab)
+
+    async def all_of_it() -> Any:
+        first = asyncio.create_task(tab.recognise("", REQUEST))
+        await opened(service, 1)
+        service.gates[0].set()
+        return *(await first), await tab.timeline_at_once(REQUEST), len(service.timelines), await tab.timeline(REQUEST)
+
+    *_, waits, button, unasked, made, asked = asyncio.run(all_of_it())
+    assert button["visible"] is not at_once
+    assert ("Not made yet" in waits) is not at_once
+    assert made == (1 if at_once else 0)
+    assert (unasked == SKIP) is not at_once
+    assert "m2-lanes" in asked
+    assert service.timelines[-1]["step_seconds"] == 0.5
+    assert service.timelines[-1]["name"] == "a.mp4"
 
 
 def test_without_a_video_the_button_says_what_is_missing(tab: RecogniseTab) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from m2clip.app.decoding import ReadVideo
 
-MOST_VISITS = 200
+MOST_VISITS = 64  # each may hold the frames of a video
 # The parts of an answer, each of which may be asked again alone.
 SCORES, MAP, TIMELINE = "scores", "map", "timeline"
 
