@@ -94,8 +94,12 @@ def motion_jpeg(count: int, *, seconds_each: float) -> Answer:
 
 
 @contextlib.contextmanager
-def rtsp_serving(data: bytes, *, seconds: float) -> Iterator[str]:
-    """The address of an RTSP server that sends MPEG-TS as RTP (RFC 2250) inside of its connection, over so many seconds, and ends."""
+def rtsp_serving(data: bytes, *, seconds: float, ends: bool = True) -> Iterator[str]:
+    """The address of an RTSP server that sends MPEG-TS as RTP (RFC 2250) inside of its connection, over so many seconds.
+
+    It then ends the connection, or keeps it and is silent.
+    """
+    over = threading.Event()
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -129,6 +133,8 @@ def rtsp_serving(data: bytes, *, seconds: float) -> Iterator[str]:
                     packet = struct.pack(">BBHII", 0x80, 33, n, round(90_000 * seconds * n / len(pieces)), 1) + piece
                     self.wfile.write(b"$\0" + struct.pack(">H", len(packet)) + packet)
                     time.sleep(seconds / len(pieces))
+                if not ends:
+                    over.wait()
                 raise BrokenPipeError  # ends the connection
 
     server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
@@ -138,6 +144,7 @@ def rtsp_serving(data: bytes, *, seconds: float) -> Iterator[str]:
     try:
         yield f"rtsp://user:secret@127.0.0.1:{server.server_address[1]}/camera"
     finally:
+        over.set()
         server.shutdown()
         server.server_close()
         thread.join()

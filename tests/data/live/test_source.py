@@ -216,13 +216,15 @@ def test_a_playlist_cannot_lead_to_the_disk(server: Server, second: bytes, tmp_p
         taken(source)
 
 
-def test_rtsp_is_read_and_connected_to_again(second: bytes) -> None:
+@pytest.mark.parametrize(("ends", "state"), [(True, LiveState.lost), (False, LiveState.stalled)])
+def test_rtsp_is_read_and_connected_to_again(ends: bool, state: LiveState, second: bytes) -> None:
     told = Told()
-    with rtsp_serving(second, seconds=0.3) as address, opened(address, tell=told) as source:
+    with rtsp_serving(second, seconds=0.3, ends=ends) as address, opened(address, tell=told) as source:
         frames = taken(source, lambda some: bool(some) and some[-1].row == 1)
     first = shown([frame for frame in frames if frame.row == 0])
     assert first == list(range(len(first)))
     assert len(first) >= 20
+    assert told.states[2] is state
     assert "secret" not in "".join(told.sentences)
 
 
