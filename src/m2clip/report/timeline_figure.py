@@ -1,5 +1,6 @@
 """The timeline of a video as a picture: a row for each action, darker where its score is higher, underlined where it is the best."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -77,7 +78,7 @@ def clock(seconds: float, end_seconds: float) -> str:
 
 
 def _rows(windows: Sequence["Window"], moments: Sequence["Moment"]) -> tuple[list[str], int]:
-    """The actions that get a row, and how many more are the best somewhere."""
+    """The actions that get a row, in the order in which they are first the best, and how many more are the best somewhere."""
     seconds: dict[str, float] = defaultdict(float)
     for moment in moments:
         seconds[moment.label] += moment.end_seconds - moment.start_seconds
@@ -88,7 +89,11 @@ def _rows(windows: Sequence["Window"], moments: Sequence["Moment"]) -> tuple[lis
     order = sorted(highest, key=lambda label: (-seconds.get(label, 0.0), -highest[label], label))
     # What is never the best and hardly likely would be an empty row.
     order = [label for label in order if label in seconds or highest[label] >= 0.1] or order[:1]
-    return order[:MOST_ROWS], sum(label in seconds for label in order[MOST_ROWS:])
+    shown = order[:MOST_ROWS]
+    first = {moment.label: moment.start_seconds for moment in reversed(moments)}
+    return sorted(shown, key=lambda label: first.get(label, math.inf)), sum(
+        label in seconds for label in order[MOST_ROWS:]
+    )
 
 
 def _columns(start: float, end: float, whole: float, columns: int) -> slice:
