@@ -51,6 +51,7 @@ def search(
     if (text is None) == (like is None):
         raise typer.BadParameter("give a text or --like VIDEO, one of them", param_hint="TEXT")
     from m2clip.search import VideoIndex
+    from m2clip.search.video_index import shown_uri
 
     opened = VideoIndex.open(place)
     recognizer = opened.source.recognizer(checkpoint=checkpoint, device=device)
@@ -62,7 +63,11 @@ def search(
     found = opened.search(query, top)
     if json:
         asked: dict[str, Any] = {"text": text} if like is None else {"video": like}
-        facts = {"index": place, "model_id": opened.model_id, "checkpoint": checkpoint or opened.source.checkpoint}
+        facts = {
+            "index": shown_uri(place),
+            "model_id": opened.model_id,
+            "checkpoint": checkpoint or opened.source.checkpoint,
+        }
         print_json({**facts, "query": asked, "results": [vars(one) for one in found]})
         return
     for one in found:
@@ -70,4 +75,4 @@ def search(
         ends = "-".join("" if time is None else f"{time:.1f}" for time in times)
         show(f"{one.score:.4f}  {one.path}" + ("" if times == [None, None] else f"  {ends} s"))
     if not found:
-        say(f"{place} holds no embeddings")
+        say(f"{shown_uri(place)} holds no embeddings")
