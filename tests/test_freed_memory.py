@@ -1,5 +1,6 @@
 """Freed memory stays with a process that asked for it, and goes back from any other."""
 
+import platform
 import subprocess
 import sys
 
@@ -26,8 +27,6 @@ print(during - before, mebibytes() - before)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at the process through /proc")
 def test_freed_memory_is_kept_on_request() -> None:
-    import platform
-
     if platform.libc_ver()[0] != "glibc":
         pytest.skip("another C library")
     for how, stays in (("keep", True), ("plain", False)):
@@ -47,3 +46,35 @@ def test_elsewhere_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(ctypes, "CDLL", None)
     freed_memory.keep_freed_memory()
+
+
+_ARENAS = """
+import ctypes, sys, threading
+from m2clip.freed_memory import share_freed_memory
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+if sys.argv[1] == "shared":
+    share_freed_memory()
+meeting = threading.Barrier(4)
+def work():
+    meeting.wait()
+    libc.malloc(5000)
+    meeting.wait()
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(b"/dev/stdout", b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_threads_share_what_is_freed() -> None:
+    def places(how: str) -> int:
+        run = subprocess.run([sys.executable, "-c", _ARENAS, how], capture_output=True, text=True, check=True)
+        return run.stdout.count("<heap nr=")
+
+    assert places("shared") == 1
+    assert places("own") > 1

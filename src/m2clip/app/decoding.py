@@ -24,7 +24,7 @@ from m2clip.errors import M2CLIPError, VideoError
 
 _START_SECONDS = 120.0
 _RETRY_SECONDS = 5.0
-_MOST_JOBS = 200
+_MOST_JOBS = 100
 """That one process does. A decoder's memory goes to pieces with thousands of files of all sizes; a new process costs little."""
 _MOST_DOCUMENT_BYTES = 1 << 20
 _MOST_BLOCK_BYTES = 1 << 30

@@ -25,6 +25,7 @@ from m2clip.cli.options import (
 from m2clip.cli.output import say, show
 from m2clip.cli.recognizing import asked_labels, make_recognizer
 from m2clip.errors import ConfigError
+from m2clip.freed_memory import share_freed_memory
 
 if TYPE_CHECKING:
     from m2clip.recognizer import Recognizer
@@ -83,6 +84,7 @@ def serve(
     device: Device = None,
 ) -> None:
     """Answer questions about videos over HTTP, and on a web page, until it is stopped (Ctrl-C)."""
+    share_freed_memory()  # before there are threads
     names = split_labels(labels)
     token = _token(token_file)
     from m2clip.app.listening import bound_socket, open_to_others, run_server
