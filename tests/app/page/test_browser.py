@@ -1,5 +1,7 @@
 """The page in a real browser, with real uploads."""
 
+import asyncio
+import copy
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from m2clip import Recognizer
+from m2clip.app.page.names import percent
 from tests.app.page.conftest import LABELS, MOST_BYTES, Site
 
 if TYPE_CHECKING:
@@ -84,6 +88,26 @@ def test_an_upload_is_recognised_explained_and_laid_out_in_time(visit: Visited, 
     assert page.locator("b").count() == 0
 
 
+def test_a_second_video_is_read_while_the_first_one_still_is(
+    visit: Visited, good_video: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, read, names = visit.page, site.service.read, []
+
+    async def both_at_once(*arguments: Any, name: str) -> Any:
+        names.append(name)
+        while len(names) < 2:
+            await asyncio.sleep(0.01)
+        return await read(*arguments, name=name)
+
+    monkeypatch.setattr(site.service, "read", both_at_once)
+    choose(page, good_video)
+    page.wait_for_selector("#status .m2-busy:has-text('good')")
+    page.click("#video [data-example='0']")
+    recognised(page)
+    assert page.inner_text("#status").startswith("a red circle moving left to right: 2.0 s")
+    assert sorted(names) == ["a red circle moving left to right", "good <b> & bold.mp4"]
+
+
 def test_a_click_in_the_timeline_moves_the_player(visit: Visited, good_video: Path) -> None:
     page = visit.page
     choose(page, good_video)
@@ -132,28 +156,27 @@ def test_names_come_from_a_text_file(visit: Visited, tmp_path: Path) -> None:
     page.wait_for_selector("text=names.bin is no text file")
 
 
-def test_the_dial_acts_at_once_and_decodes_nothing_again(visit: Visited, good_video: Path, site: Site) -> None:
+def test_the_dial_acts_at_once_and_decodes_nothing_again(
+    visit: Visited, good_video: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     page = visit.page
     choose(page, good_video)
     recognised(page)
     before = values(page)
-    reads = []
-    read = site.service.read
-    site.service.read = lambda *a, **k: reads.append(a) or read(*a, **k)  # type: ignore[method-assign, func-returns-value]
-    try:
-        page.locator("#dial input[type=range]").focus()
-        for _ in range(20):
-            page.keyboard.press("ArrowLeft")
-        assert page.input_value("#dial input[type=number]") == "0"
-        # The last place of the dial wins, whatever was under way: it is what the frozen CLIP says.
-        frozen = page.wait_for_function(
-            "before => { const now = [...document.querySelectorAll('#bars .m2-value')].map(one => one.innerText);"
-            " return now.join() !== before.join() && now }",
-            arg=before,
-        )
-        assert frozen.json_value() != before
-    finally:
-        site.service.read = read  # type: ignore[method-assign]
+    reads: list[Any] = []
+    monkeypatch.setattr(site.service, "read", lambda *arguments, **_: reads.append(arguments))
+    page.locator("#dial input[type=range]").focus()
+    for _ in range(20):
+        page.keyboard.press("ArrowLeft")
+    assert page.input_value("#dial input[type=number]") == "0"
+    # The last place of the dial wins: the frozen CLIP's own scores of what the model saw.
+    frozen = Recognizer(copy.deepcopy(site.service.models["first"].model), device="cpu", strength=0.0)
+    expected = [percent(one.score) for one in frozen.classify(good_video)]
+    assert expected != before
+    page.wait_for_function(
+        "expected => [...document.querySelectorAll('#bars .m2-value')].map(one => one.innerText).join() === expected.join()",
+        arg=expected,
+    )
     assert reads == []
 
 

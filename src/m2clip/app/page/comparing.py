@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from m2clip.app.page import markup
-from m2clip.app.page.desk import Desk
+from m2clip.app.page.desk import QUIET, Desk
 from m2clip.app.page.names import percent, typed_names
 from m2clip.app.page.picker import names_file, picker
 from m2clip.app.page.visits import SCORES, Visit
@@ -56,11 +56,10 @@ class CompareTab:
                 gr.HTML(html_template="<h2>Side by side</h2>", apply_default_css=False)
                 status = gr.HTML(elem_id="compare-status", apply_default_css=False)
                 both = gr.HTML(_NO_VIDEO, elem_id="both", apply_default_css=False)
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-        opened = chosen.upload(self.open, None, [status, both], **quiet)
-        asked = gr.on([go.click, first.input, second.input], self.ask_again, None, [status, both], **quiet)
+        opened = chosen.upload(self.open, None, [status, both], **QUIET)
+        asked = gr.on([go.click, first.input, second.input], self.ask_again, None, [status, both], **QUIET)
         for begin in (opened, asked):
-            begin.then(self.compare, [names, first, second], [status, both], **quiet)
+            begin.then(self.compare, [names, first, second], [status, both], **QUIET)
 
     def open(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """A video has arrived."""

@@ -16,6 +16,16 @@ from m2clip.errors import M2CLIPError, VideoError
 
 _LOG = logging.getLogger(__name__)
 
+QUIET: dict[str, Any] = {
+    # By default Gradio would drop an event whose like is still under way, and a second video would never be read. What older
+    # questions answer is thrown away by their number; see `visits`.
+    "trigger_mode": "multiple",
+    "concurrency_limit": None,
+    "show_progress": "hidden",  # the page has its own signs
+    "api_visibility": "private",
+}
+"""How events of this page run."""
+
 
 @dataclass(frozen=True)
 class Desk:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from m2clip.app.page import markup
-from m2clip.app.page.desk import Desk
+from m2clip.app.page.desk import QUIET, Desk
 from m2clip.app.page.names import typed_names
 from m2clip.app.page.picker import asset, names_file, picker
 from m2clip.app.page.timeline_chart import timeline_chart
@@ -96,21 +96,20 @@ class RecogniseTab:
             make = gr.Button("Make the timeline", visible=False, elem_id="make-timeline")
 
         everything = [status, bars, map_status, strip, timeline, make]
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-        opened = chosen.upload(self.open, None, everything, **quiet)
-        asked = gr.on([go.click, names.submit], self.ask_again, None, everything, **quiet)
+        opened = chosen.upload(self.open, None, everything, **QUIET)
+        asked = gr.on([go.click, names.submit], self.ask_again, None, everything, **QUIET)
         for begin in (opened, asked):
-            scored = begin.then(self.recognise, [names], everything, **quiet)
-            scored.then(self.explain, None, [map_status, strip], **quiet)
-            scored.then(self.timeline_at_once, None, [timeline], **quiet)
+            scored = begin.then(self.recognise, [names], everything, **QUIET)
+            scored.then(self.explain, None, [map_status, strip], **QUIET)
+            scored.then(self.timeline_at_once, None, [timeline], **QUIET)
         # The newest place of the dial is always asked, and those between only as fast as answers come.
-        dial.input(self.turn_dial, [dial], [status, bars], trigger_mode="always_last", **quiet)
-        dial.release(self.explain, None, [map_status, strip], **quiet)
-        bars.select(self.choose, None, [bars, map_status], **quiet).then(
-            self.explain, None, [map_status, strip], **quiet
+        dial.input(self.turn_dial, [dial], [status, bars], **(QUIET | {"trigger_mode": "always_last"}))
+        dial.release(self.explain, None, [map_status, strip], **QUIET)
+        bars.select(self.choose, None, [bars, map_status], **QUIET).then(
+            self.explain, None, [map_status, strip], **QUIET
         )
-        make.click(self.announce_timeline, None, [timeline, make], **quiet).then(
-            self.timeline, None, [timeline], **quiet
+        make.click(self.announce_timeline, None, [timeline, make], **QUIET).then(
+            self.timeline, None, [timeline], **QUIET
         )
         view.change(None, [view], None, js=_SHOW_LAYER, api_visibility="private")
 
@@ -201,7 +200,10 @@ class RecogniseTab:
             return gr.skip(), gr.skip()
         visit.chosen = visit.shown[place]
         newest = visit.ask(SCORES)
-        _, bars = await self._scores(visit)
+        try:
+            _, bars = await self._scores(visit)
+        except Exception as error:
+            return gr.skip(), self._desk.told(error, visit)
         return (bars if newest() else gr.skip()), markup.loading("Looking where the model looks…")
 
     async def explain(self, request: gr.Request) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from m2clip.app.page import markup
-from m2clip.app.page.desk import Desk
+from m2clip.app.page.desk import QUIET, Desk
 from m2clip.app.page.picker import picker
 from m2clip.app.page.visits import SCORES, Visit
 
@@ -55,12 +55,11 @@ class SearchTab:
                 gr.HTML(html_template=f"<h2>Nearest of {count:,} videos</h2>", apply_default_css=False)
                 status = gr.HTML(elem_id="search-status", apply_default_css=False)
                 results = gr.HTML(_NOTHING, elem_id="results", apply_default_css=False)
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-        gr.on([go.click, text.submit], self.begin_text, None, [status, results], **quiet).then(
-            self.by_text, [text], [status, results], **quiet
+        gr.on([go.click, text.submit], self.begin_text, None, [status, results], **QUIET).then(
+            self.by_text, [text], [status, results], **QUIET
         )
-        chosen.upload(self.begin_video, None, [status, results], **quiet).then(
-            self.by_video, None, [status, results], **quiet
+        chosen.upload(self.begin_video, None, [status, results], **QUIET).then(
+            self.by_video, None, [status, results], **QUIET
         )
 
     def begin_text(self) -> tuple[Any, ...]:
