@@ -98,11 +98,12 @@ def _heading(desk: Desk) -> str:
     name = desk.service.default_model
     info = desk.service.models[name].model.info
     classes = f"{len(info.class_names)} classes of its own" if info.class_names else "no classes of its own"
+    shapes = " It knows coloured shapes, and nothing of the world." if info.backbone == "builtin" else ""
     calibrated = ", calibrated scores" if info.calibration is not None else ""
     # Gradio would put each rule of its option css below its own class, and those for phones elsewhere.
     return (
         f"<style>{asset('page.css')}</style>"
         '<header class="m2-heading"><h1>What happens in a video?</h1>'
         f"<p><strong>{escape(name)}</strong>: {escape(info.method)} on {escape(info.backbone)}, {info.sampling.frames} frames a clip, "
-        f"{classes}{calibrated}. Everything stays on the machine that serves this page.</p></header>"
+        f"{classes}{calibrated}.{shapes} Everything stays on the machine that serves this page.</p></header>"
     )
