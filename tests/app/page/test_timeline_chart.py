@@ -48,3 +48,12 @@ def test_a_moment_knows_where_it_is() -> None:
     page = timeline_chart([window(0, 2, up=1.0), window(1, 3, down=1.0)])
     assert 'data-seek="1.500" data-end="3.000"' in page
     assert 'data-duration="3.000" data-step="1.000"' in page
+
+
+def test_no_time_stands_twice_below_a_short_video() -> None:
+    def ticks(duration: float) -> list[str]:
+        shown = timeline_chart([window(0, duration, up=1.0)]).split("m2-ticks")[1].split("</div>")[0]
+        return [part.split("<")[0] for part in shown.split("<span>")[1:]]
+
+    assert ticks(0.1) == ["0:00.0", "0:00.1"]
+    assert ticks(2.0) == ["0:00.0", "0:00.5", "0:01.0", "0:01.5", "0:02.0"]

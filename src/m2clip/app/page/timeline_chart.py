@@ -36,7 +36,8 @@ def timeline_chart(windows: Sequence["Window"], *, note: str = "") -> str:
         f"{_curve([row.get(label, 0.0) for row in scores], middles, duration)}</div>"
         for label in labels
     )
-    ticks = "".join(f"<span>{clock(duration * k / 4)}</span>" for k in range(5))
+    parts = 4 if duration >= 0.4 else 1  # times have tenths of a second
+    ticks = "".join(f"<span>{clock(duration * k / parts)}</span>" for k in range(parts + 1))
     spans = moments(windows)
     rows = "".join(
         f'<li><button type="button" class="m2-moment" data-seek="{start:.3f}" data-end="{end:.3f}">'
