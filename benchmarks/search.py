@@ -164,7 +164,8 @@ def table(document: dict[str, Any]) -> str:
             *lines,
             "",
             f"Vectors of {DIM} numbers, {document['queries']} queries for {TOP} videos each, on {host['processor']}, {host['cores']} "
-            f"cores, LanceDB {host['lancedb']}; {document['note']}. Made by `{document['command']}`.",
+            f"cores, LanceDB {host['lancedb']}; {document['note']}.",
+            f"Made by `{document['command']}`.",
         ]
     )
 
