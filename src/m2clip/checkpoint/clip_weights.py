@@ -48,7 +48,7 @@ def clip_weights(
         if name not in OPENAI_HUB:
             raise CheckpointError(f"OpenAI has no weights for the backbone {name!r}; it has {', '.join(OPENAI_HUB)}")
         identity = OPENAI_HUB[name]
-    elif not _is_path(source):
+    elif not is_path(source):
         identity = source
     path = Path(source) if identity is None else clip_from_hub(identity)
     file = read_tensors(path)
@@ -83,7 +83,7 @@ def clip_weights(
     return sizes, state, WeightSource(source=source, sha256=file.sha256)
 
 
-def _is_path(source: str) -> bool:
+def is_path(source: str) -> bool:
     """A path exists, or looks like one; a hub id is "owner/name" and no file ends so."""
     known = (".safetensors", ".pt", ".pth", ".bin")
     return (

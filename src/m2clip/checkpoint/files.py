@@ -1,6 +1,7 @@
 """Weight files -> tensors: from a path or from the Hugging Face hub, never executing anything that a file holds."""
 
 import hashlib
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -72,39 +73,56 @@ def read_header(path: str | Path) -> dict[str, str]:
 
 
 def from_hub(identity: str, names: tuple[str, ...]) -> Path:
-    """Download the first of `names` that the hub repository `identity` ("owner/name") has; the local path in the hub's cache.
+    """Download the first of `names` that a hub repository has; the local path in the hub's cache.
 
-    Without a network the cache alone is searched. Raises CheckpointError, one sentence, where the file cannot be had.
+    `identity`: "owner/name", or "owner/name@revision" for a branch, a tag or a commit; "hf-hub:" may stand before it. What was
+    fetched must have the SHA-256 that the hub states (it does for large files). Without a network the cache alone is searched.
+    Raises CheckpointError, one sentence, where the file cannot be had.
     """
-    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
+    from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import (
         EntryNotFoundError,
         HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
+        RevisionNotFoundError,
     )
 
-    identity = identity.removeprefix("hf-hub:")
+    identity, _, revision = identity.removeprefix("hf-hub:").partition("@")
+    version = revision or None
     reason = ""
     for name in names:
         try:
             # Asked first because this question is not repeated: a download without a network tries for half a minute.
-            get_hf_file_metadata(hf_hub_url(identity, name), timeout=_HUB_SECONDS)
-            return Path(hf_hub_download(identity, name))
+            known = get_hf_file_metadata(hf_hub_url(identity, name, revision=version), timeout=_HUB_SECONDS)
+            was_there = isinstance(try_to_load_from_cache(identity, name, revision=known.commit_hash), str)
+            path = Path(hf_hub_download(identity, name, revision=version))
         except HFValidationError:
-            raise CheckpointError(f"{identity!r} is neither a file nor a hub id; a hub id is owner/name") from None
+            raise CheckpointError(
+                f"{identity!r} is neither a file nor a hub id; a hub id is owner/name or owner/name@revision"
+            ) from None
         except RepositoryNotFoundError:
             raise CheckpointError(
                 f"the hub has no repository {identity!r}, or it is private (then log in with `hf auth login`)"
             ) from None
-        except EntryNotFoundError:
+        except RevisionNotFoundError:
+            raise CheckpointError(
+                f"the hub repository {identity!r} has no revision {revision!r}; name a branch, a tag or a whole commit"
+            ) from None
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError):  # it is there, and the download broke off
+                reason = type(error).__name__
             continue
         except Exception as error:  # network and proxy faults have many types across versions of the hub's client
-            reason = type(error).__name__
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            reason = type(error).__name__ if status is None else f"it answers {status}"
             try:
-                return Path(hf_hub_download(identity, name, local_files_only=True))
+                return Path(hf_hub_download(identity, name, revision=version, local_files_only=True))
             except LocalEntryNotFoundError:
                 continue
+        if not was_there:
+            _same_bytes(path, known.etag, where=f"{identity}/{name}")
+        return path
     if reason:
         raise CheckpointError(
             f"the weights of {identity!r} could not be fetched from the Hugging Face hub ({reason}) and are not in its cache: "
@@ -113,8 +131,17 @@ def from_hub(identity: str, names: tuple[str, ...]) -> Path:
     raise CheckpointError(f"the hub repository {identity!r} has none of {', '.join(names)}")
 
 
+def _same_bytes(path: Path, stated: str | None, *, where: str) -> None:
+    """CheckpointError, and the file is gone from the cache, where the hub states another SHA-256 than it has."""
+    if stated is None or not re.fullmatch("[0-9a-f]{64}", stated) or sha256(path) == stated:
+        return
+    path.resolve().unlink()
+    path.unlink(missing_ok=True)
+    raise CheckpointError(f"{where} arrived with other bytes than the hub states (SHA-256 {stated[:12]}...); try again")
+
+
 def checkpoint_file(name: str | Path) -> Path:
-    """A checkpoint of ours on this disk: the path itself, or what "hf-hub:owner/name" holds."""
+    """A checkpoint of ours on this disk: the path itself, or what "hf-hub:owner/name" (or "...@revision") holds."""
     return from_hub(str(name), (CHECKPOINT_NAME,)) if str(name).startswith("hf-hub:") else Path(name)
 
 

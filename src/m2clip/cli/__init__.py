@@ -19,6 +19,7 @@ from m2clip.cli.check import check_data
 from m2clip.cli.embedding import embed
 from m2clip.cli.explanation import explain
 from m2clip.cli.export import export
+from m2clip.cli.hub import push
 from m2clip.cli.options import LocalRank
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
@@ -52,6 +53,7 @@ app.command()(calibrate)
 app.command()(study)
 app.command()(files.convert)
 app.command()(export)
+app.command()(push)
 app.command()(files.info)
 
 data_app = typer.Typer(help="Make and look at data sets.", no_args_is_help=True, rich_markup_mode=None)
