@@ -44,7 +44,7 @@ def serve(
     labels: LabelsOption = None,
     labels_file: LabelsFile = None,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; others than this machine's are reachable.")
+        str, typer.Option("--host", help="Address to listen on; the default is reached from this machine alone.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0: any that is free.")] = 7860,
     token_file: Annotated[
