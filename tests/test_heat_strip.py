@@ -1,6 +1,7 @@
 """The picture of an explanation: every frame, under heat of its own place, with its share as a bar."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,6 +48,8 @@ def test_every_frame_stands_in_its_place_plain_and_under_its_heat(frames: int, l
             assert (under[96:] == (0, 0, 255)).all()  # the lowest row of patches has no heat
     assert picture.shape[0] == difference_rows + lines * 132
     assert drawn(explanation(frames, difference=False)).shape[0] == difference_rows - title
+    silent = replace(explanation(frames), patch_difference=np.zeros((frames, 4, 4), np.float32))  # of fresh adapters
+    assert drawn(silent).shape[0] == difference_rows - title
 
 
 def test_the_bars_are_as_long_as_the_shares() -> None:

@@ -34,7 +34,7 @@ class _Row:
 
 def heat_strip(*explanations: "Explanation") -> bytes:
     """PNG of explanations of one clip: its frames with their indices and times, a row of heat for each label with each frame's share
-    of it as a bar, and, where there is one, the row of the difference branch.
+    of it as a bar, and the row of the difference branch, where there is one that answers to anything.
 
     More than 16 frames go on in another line. Heat is comparable within a row: its hottest patch is the palest.
     """
@@ -44,7 +44,7 @@ def heat_strip(*explanations: "Explanation") -> bytes:
     rows += [
         _Row(f"{100 * one.score:.1f} %  {one.label}", overlaid(frames, one.heat), one.time) for one in explanations
     ]
-    if first.difference is not None:
+    if first.difference is not None and first.difference.any():
         rows.append(_Row("what the difference branch answers to (of no label)", overlaid(frames, first.difference)))
     return _drawn(rows, first.frame_indices, first.frame_seconds)
 
