@@ -1,0 +1,1 @@
+"""What `benchmarks/serving.py` sends, whom it asks, and what it notes."""
