@@ -82,7 +82,6 @@ def all_screens(page: "Page", address: str, width: str, broken: Path) -> None:
     """Every state of the page at one width."""
     page.goto(address)
     page.wait_for_selector("#video .m2-picker")
-    save(page, f"empty-{width}")
     page.set_input_files("#video input[type=file]", broken)
     page.wait_for_selector("#status .m2-trouble")
     save(page, f"error-{width}")
