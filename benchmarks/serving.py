@@ -139,7 +139,7 @@ def measure(checkpoint: str, videos: Path | None, *, minutes: float, clients: in
             "last_mb": memory[-1]["all_mb"],
             "most_mb": max(one["all_mb"] for one in memory),
             "slope_mb_per_minute": slope(memory, "all_mb"),
-            "server_slope_mb_per_minute": slope(memory, "server_mb"),
+            "server_own_slope_mb_per_minute": slope(memory, "server_own_mb"),
             "most_threads": max(one["threads"] for one in memory),
             "median_mb": statistics.median(one["all_mb"] for one in memory),
             "course": memory,

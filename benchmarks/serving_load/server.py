@@ -68,20 +68,19 @@ class Server:
                 continue
 
     def memory(self) -> dict[str, float]:
-        """Megabytes of the server and of all its processes, and how many threads they have."""
-        found = {"server_mb": 0.0, "all_mb": 0.0, "processes": 0, "threads": 0}
+        """Megabytes that the server shares with nobody, and of all its processes; how many there are, with how many threads."""
+        found = {"server_own_mb": 0.0, "all_mb": 0.0, "processes": 0, "threads": 0}
         for pid in self.processes():
             try:
-                pss = re.search(r"^Pss:\s+([0-9]+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+                lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
                 threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
             except OSError:
                 continue
-            if pss is not None:
-                megabytes = int(pss[1]) / 1024
-                found["all_mb"] += megabytes
-                found["server_mb"] += megabytes * (pid == self.process.pid)
-                found["processes"] += 1
-                found["threads"] += threads
+            kilobytes = {words[0]: int(words[1]) for words in map(str.split, lines)}
+            found["all_mb"] += kilobytes.get("Pss:", 0) / 1024
+            found["server_own_mb"] += kilobytes.get("Private_Dirty:", 0) / 1024 * (pid == self.process.pid)
+            found["processes"] += 1
+            found["threads"] += threads
         return {name: round(value, 1) for name, value in found.items()}
 
     def counts(self) -> dict[str, float]:
