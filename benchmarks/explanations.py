@@ -34,8 +34,9 @@ from m2clip.explanations import explain, log_odds
 from m2clip.losses import SIMILARITY_SCALE
 from m2clip.model.attention_relevance import relevance
 from m2clip.model.video_clip import VideoFeatures
-from m2clip.recognizer import Classes, Recognizer
+from m2clip.recognizer import Recognizer
 from m2clip.study.measure import machine
+from m2clip.video_scores import Classes
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "docs/results/explanations.json"

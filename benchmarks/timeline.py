@@ -29,7 +29,7 @@ from m2clip.data.transforms import PixelStatistics
 from m2clip.data.video import Video
 from m2clip.model.frame_stream import FrameStream
 from m2clip.model.video_clip import VideoCLIP
-from m2clip.recognizer import Classes
+from m2clip.video_scores import Classes
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "docs/results/timeline.json"

@@ -15,7 +15,8 @@ from m2clip.data.video import Video
 from m2clip.errors import ConfigError
 from m2clip.explanations import explain, log_odds
 from m2clip.model.video_clip import VideoFeatures
-from m2clip.recognizer import Classes, Recognizer
+from m2clip.recognizer import Recognizer
+from m2clip.video_scores import Classes
 from tests.small_inputs import moving_square, tiny_model
 
 NAMES = ("bouncing", "moving", "spinning")

@@ -23,7 +23,7 @@ ORDER = (
     ("builtin.weights",),  # reads the shipped tensors; the rest of builtin uses the whole package
     ("checkpoint", "losses", "scoring", "kept_texts", "labels", "report"),
     ("check", "protocol"),
-    ("timeline",),
+    ("timeline", "video_scores"),
     ("train", "evaluate", "recognizer"),
     ("explanations", "calibration", "search", "live", "export", "hub"),
     ("protocol.run", "protocol.preview"),  # they measure; to read a protocol costs nothing

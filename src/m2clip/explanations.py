@@ -15,7 +15,8 @@ from m2clip.errors import ConfigError
 from m2clip.losses import SIMILARITY_SCALE
 from m2clip.model.attention_relevance import relevance
 from m2clip.model.video_clip import VideoFeatures
-from m2clip.recognizer import Classes, Recognizer
+from m2clip.recognizer import Recognizer
+from m2clip.video_scores import Classes
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,9 @@ from m2clip.errors import ConfigError
 from m2clip.labels import Labels
 from m2clip.model.frame_stream import FrameStream
 from m2clip.model.video_clip import VideoCLIP, VideoFeatures
-from m2clip.recognizer import Classes, Recognizer
+from m2clip.recognizer import Recognizer
 from m2clip.timeline import EncodedWindows, Window
+from m2clip.video_scores import Classes
 
 STRIDE_FPS = 25.0
 """A stride counts frames of a video; of a live source, whose rate is known to nobody beforehand, it counts those of this rate."""

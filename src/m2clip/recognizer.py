@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -26,62 +25,13 @@ from m2clip.errors import CheckpointError, ConfigError
 from m2clip.kept_texts import kept_class_embeddings
 from m2clip.labels import Labels, named_labels
 from m2clip.model.compiled import compile_images
-from m2clip.model.info import Calibration
 from m2clip.model.precision import for_inference
 from m2clip.model.video_clip import VideoCLIP, VideoFeatures
 from m2clip.scoring import Prediction, Reading, calibrated, fuse_views, scores, top_predictions
 from m2clip.timeline import EncodedWindows, Window, encoded_windows
+from m2clip.video_scores import Classes, VideoScores
 
 MOST_LABEL_SETS = 16
-
-
-@dataclass(frozen=True)
-class Classes:
-    """K classes made ready for scoring."""
-
-    names: tuple[str, ...]
-    texts: tuple[tuple[str, ...], ...]
-    """The texts of each class, exactly as the text tower reads them."""
-    reading: Reading
-    """What scores are read from; see `Recognizer.classify`."""
-    embeddings: Tensor
-    """[K, D], unit norm."""
-    head_columns: tuple[int, ...] | None
-    """Each class's column in the visual head, where it is read."""
-    calibration: Calibration | None = None
-    """How scores are read, where that was set on these classes (`m2clip calibrate`)."""
-
-    @property
-    def temperature(self) -> float:
-        """Of the reading; 1 without a calibration."""
-        return 1.0 if self.calibration is None else self.calibration.temperatures.get(self.reading, 1.0)
-
-    def threshold(self, *, strength: float) -> float | None:
-        """The evidence below which a video shows none of these, if one was set for this reading and this adapter strength."""
-        if self.calibration is None:
-            return None
-        return self.calibration.threshold_for(visual_head=self.head_columns is not None, strength=strength)
-
-
-@dataclass(frozen=True)
-class VideoScores:
-    """The probabilities of K classes for one video (or one window of it)."""
-
-    classes: Classes
-    probabilities: Tensor
-    """[K]: the mean over the views, calibrated where the model is."""
-    views: Tensor
-    """[V, K]: of each view by itself."""
-    frame_indices: NDArray[np.int64]
-    """[temporal views, T]: the frames of the video that were looked at."""
-    frame_seconds: NDArray[np.float64]
-    """[temporal views, T]: their times from the video's first frame."""
-    none_of_these: bool = False
-    """Whether the video shows none of the classes; only ever true where a threshold was set for them (`m2clip calibrate --reject`)."""
-
-    def top(self, count: int) -> list[Prediction]:
-        """The best `count` classes, best first."""
-        return top_predictions(self.probabilities, self.classes.names, top=count)
 
 
 class Recognizer:

@@ -131,7 +131,12 @@ def test_missing_data_and_unwritable_results(m2: Callable[..., Ran], place: Path
     assert "gone" in one_sentence(ran)
     (tmp_path / "file").touch()
     ran = m2(
-        "embed", place / "good.mp4", "--checkpoint", place / "model.safetensors", "--out", tmp_path / "file" / "x.parquet"
+        "embed",
+        place / "good.mp4",
+        "--checkpoint",
+        place / "model.safetensors",
+        "--out",
+        tmp_path / "file" / "x.parquet",
     )
     assert ran.code == 1
     assert "give a folder that can be made or written to" in one_sentence(ran)

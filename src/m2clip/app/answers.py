@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from m2clip.app.decoding import ReadVideo
 from m2clip.data.video import VideoInfo
-from m2clip.recognizer import VideoScores
 from m2clip.scoring import Prediction
 from m2clip.timeline import Window
+from m2clip.video_scores import VideoScores
 
 if TYPE_CHECKING:
     from m2clip.search import Found

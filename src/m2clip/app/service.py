@@ -17,8 +17,9 @@ from m2clip.data.timeline_reader import WindowClips, WindowedFrames
 from m2clip.errors import ConfigError
 from m2clip.labels import Labels
 from m2clip.model.video_clip import VideoFeatures
-from m2clip.recognizer import Recognizer, VideoScores, mean_embedding
+from m2clip.recognizer import Recognizer, mean_embedding
 from m2clip.timeline import EncodedWindows, SharedFrames, Window
+from m2clip.video_scores import VideoScores
 
 if TYPE_CHECKING:
     from m2clip.explanations import Explanation

@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_leaves
 from m2clip.data.transforms import PixelStatistics
 from m2clip.errors import ConfigError
 from m2clip.model.video_clip import VideoCLIP
-from m2clip.recognizer import Classes
 from m2clip.scoring import calibrated, scores
+from m2clip.video_scores import Classes
 
 INPUT = "pixels"
 DIMENSIONS = {0: "batch", 1: "frames"}

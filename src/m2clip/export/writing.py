@@ -16,7 +16,8 @@ from m2clip.export.formats import Content, need_onnx, onnx_content, program_cont
 from m2clip.export.graph import INPUT, VideoGraph, traced
 from m2clip.labels import Labels
 from m2clip.model.saving import replace_file
-from m2clip.recognizer import Classes, Recognizer
+from m2clip.recognizer import Recognizer
+from m2clip.video_scores import Classes
 
 _FORMATS: dict[str, Callable[..., Content]] = {".onnx": onnx_content, ".pt2": program_content}
 _FORMAT_VERSION = 1

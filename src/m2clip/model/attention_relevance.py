@@ -62,7 +62,9 @@ class Attended:
         key, value = F.linear(self.memory, self.weight[width:], self.bias[width:]).chunk(2, dim=-1)
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
         weights = (query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)).softmax(-1)
-        return weights, self.gradient.reshape_as(self.queries).unflatten(-1, (self.heads, -1)).transpose(1, 2) @ value.mT
+        return weights, self.gradient.reshape_as(self.queries).unflatten(-1, (self.heads, -1)).transpose(
+            1, 2
+        ) @ value.mT
 
 
 @dataclass(frozen=True)

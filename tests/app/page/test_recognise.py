@@ -19,8 +19,9 @@ from m2clip.app.page.uploads import Uploads  # noqa: E402
 from m2clip.app.page.visits import Visits  # noqa: E402
 from m2clip.data.clip_reader import ReadClips  # noqa: E402
 from m2clip.data.video import VideoInfo  # noqa: E402
-from m2clip.recognizer import Classes, VideoScores, Window  # noqa: E402
 from m2clip.scoring import Prediction  # noqa: E402
+from m2clip.timeline import Window  # noqa: E402
+from m2clip.video_scores import Classes, VideoScores  # noqa: E402
 from tests.small_inputs import tiny_model  # noqa: E402
 
 SKIP = gradio.skip()

@@ -10,7 +10,7 @@ from m2clip.app.page.desk import QUIET, Desk
 from m2clip.app.page.names import percent, typed_names
 from m2clip.app.page.picker import names_file, picker
 from m2clip.app.page.visits import SCORES, Visit
-from m2clip.recognizer import VideoScores
+from m2clip.video_scores import VideoScores
 
 BARS = 8
 _ONE_MODEL = markup.empty(
