@@ -49,9 +49,9 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> "Iterator[Browser]":
-    """One browser for all tests of a process."""
+    """One browser for all tests of a module; Playwright holds an event loop, which no other module's tests may meet."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as started:
@@ -90,7 +90,7 @@ def make_index(folder: Path, recognizer: Recognizer) -> Any:
     return VideoIndex.open(place)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Two tiny models, an index of three videos, small limits."""
     from m2clip.app.service import Limits, Service
@@ -107,7 +107,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def bare_site() -> Iterator[Site]:
     """One model without classes, no index."""
     from m2clip.app.service import Service
