@@ -56,12 +56,16 @@ def drawn_side(side: int) -> int:
 
 def overlaid(frames: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Frames uint8 [T, H, W, 3] under heat [T, H, W] in 0..1: the hotter, the paler and the more opaque; 0 changes nothing."""
+    colours, opacity = heat_colours(heat)
+    return (frames + opacity * (colours - frames) + 0.5).astype(np.uint8)
+
+
+def heat_colours(heat: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Heat [...] in 0..1 -> its colours RGB [..., 3] in 0..255, and how opaque they lie over a picture, [..., 1] in 0..0.8."""
     place = heat * (len(_RAMP) - 1)
     below = np.minimum(place.astype(int), len(_RAMP) - 2)
     part = (place - below)[..., None]
-    colours = _RAMP[below] * (1 - part) + _RAMP[below + 1] * part
-    opacity = _MOST_OPAQUE * np.sqrt(heat)[..., None]
-    return (frames + opacity * (colours - frames) + 0.5).astype(np.uint8)
+    return _RAMP[below] * (1 - part) + _RAMP[below + 1] * part, _MOST_OPAQUE * np.sqrt(heat)[..., None]
 
 
 def _drawn(rows: Sequence[_Row], indices: NDArray[np.int64], seconds: NDArray[np.float64]) -> bytes:

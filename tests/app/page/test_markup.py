@@ -45,15 +45,16 @@ def test_every_frame_says_its_number_and_time() -> None:
     assert "m2-heat" not in page
 
 
-def test_a_map_lies_over_its_frame_and_weights_are_relative_to_the_weightiest() -> None:
+def test_a_map_lies_over_its_frame_and_the_largest_share_fills_its_bar() -> None:
     pixels = np.zeros((2, 3, 8, 8), np.uint8)
 
     class Found:
         heat: Any = np.zeros((2, 8, 8), np.float32)
-        time: Any = np.array([0.1, 0.4], np.float32)
+        time: Any = np.array([0.2, 0.8], np.float32)
         difference: Any = None
 
     page = markup.strip(pixels, np.array([3, 9]), np.array([0.25, 0.75]), Found())  # type: ignore[arg-type]
     assert page.count('class="m2-heat"') == 2
     assert "m2-change" not in page
     assert page.index('style="width:25%"') < page.index('style="width:100%"')
+    assert page.index("20.0 % of all") < page.index("80.0 % of all")

@@ -1,8 +1,10 @@
 """Lanes and moments of a timeline."""
 
-from m2clip.app.page.timeline_chart import MOST_LANES, moments, timeline_chart
-from m2clip.recognizer import Window
+from dataclasses import replace
+
+from m2clip.app.page.timeline_chart import MOST_LANES, timeline_chart
 from m2clip.scoring import Prediction
+from m2clip.timeline import Window
 
 
 def window(start: float, end: float, **scores: float) -> Window:
@@ -10,19 +12,13 @@ def window(start: float, end: float, **scores: float) -> Window:
     return Window(start, end, tuple(Prediction(label, score) for label, score in best_first))
 
 
-def test_windows_of_one_best_label_are_one_moment() -> None:
-    windows = [
-        window(0, 2, up=0.9, down=0.1),
-        window(1, 3, up=0.6, down=0.4),
-        window(2, 4, up=0.2, down=0.8),
-        window(3, 5, up=0.7, down=0.3),
-    ]
-    # Middles 1, 2, 3, 4: the borders lie half way, and the ends are the video's.
-    assert moments(windows) == [(0, 2.5, "up", 0.9), (2.5, 3.5, "down", 0.8), (3.5, 5, "up", 0.7)]
-
-
-def test_one_window_is_one_moment() -> None:
-    assert moments([window(0, 1.5, up=1.0)]) == [(0, 1.5, "up", 1.0)]
+def test_what_is_none_of_the_actions_is_no_moment() -> None:
+    none = replace(window(2, 4, up=0.9, down=0.1), none_of_these=True)
+    page = timeline_chart([window(0, 2, down=1.0), none])
+    assert page.count('m2-moment"') == 1
+    assert 'data-seek="0.000" data-end="2.000"' in page
+    assert "None of these actions" not in page
+    assert "None of these actions at any time" in timeline_chart([none])
 
 
 def test_a_label_that_is_best_once_has_a_lane_before_one_that_never_is() -> None:

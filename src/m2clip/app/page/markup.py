@@ -86,18 +86,19 @@ def strip(
     cells = []
     for t, picture in enumerate(pixels):
         layers = f'<img src="{frame_picture(picture)}" alt="Frame {indices[t]}, at {seconds[t]:.2f} seconds">'
-        weight = ""
+        bar = ""
         if found is not None:
             layers += f'<img class="m2-heat" src="{heat_picture(found.heat[t])}" alt="">'
             if found.difference is not None:
                 layers += f'<img class="m2-change" src="{heat_picture(found.difference[t])}" alt="">'
-            share = float(found.time[t]) / max(float(np.max(found.time)), 1e-12)
-            weight = (
-                f'<span class="m2-weight" title="weight of this frame: {100 * share:.0f} % of the weightiest" aria-hidden="true">'
-                f'<span style="width:{100 * share:.0f}%"></span></span>'
+            share = float(found.time[t])
+            width = share / max(float(np.max(found.time)), 1e-12)  # full is the largest share
+            bar = (
+                f'<span class="m2-share" title="{percent(share)} of all that is marked" aria-hidden="true">'
+                f'<span style="width:{100 * width:.0f}%"></span></span>'
             )
         cells.append(
-            f'<li><figure><div class="m2-frame">{layers}</div>{weight}<figcaption>{seconds[t]:.2f} s'
+            f'<li><figure><div class="m2-frame">{layers}</div>{bar}<figcaption>{seconds[t]:.2f} s'
             f'<span class="m2-faint"> #{indices[t]}</span></figcaption></figure></li>'
         )
     return f'<ol class="m2-strip" aria-label="The {len(pixels)} frames that the model sees">{"".join(cells)}</ol>'

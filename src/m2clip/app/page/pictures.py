@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-# From cold to hot: dark violet, magenta, orange, pale yellow; lightness rises all along, so that it reads without colour, too.
-_RAMP = np.array([(40, 10, 90), (160, 30, 110), (245, 120, 40), (255, 245, 160)], float)
-_MOST_OPAQUE = 0.8
+from m2clip.report.heat_strip import heat_colours
 
 
 def frame_picture(pixels: NDArray[np.uint8]) -> str:
@@ -19,13 +17,8 @@ def frame_picture(pixels: NDArray[np.uint8]) -> str:
 
 def heat_picture(heat: NDArray[np.float32]) -> str:
     """Heat float [H, W] in 0..1 -> a PNG to lie over a frame, as a data: address: the hotter, the lighter and the less transparent."""
-    heat = np.clip(np.nan_to_num(heat), 0.0, 1.0)
-    place = heat * (len(_RAMP) - 1)
-    below = np.minimum(place.astype(int), len(_RAMP) - 2)
-    part = (place - below)[..., None]
-    colour = _RAMP[below] * (1 - part) + _RAMP[below + 1] * part
-    opacity = 255 * _MOST_OPAQUE * np.sqrt(heat)[..., None]
-    picture = Image.fromarray(np.concatenate([colour, opacity], axis=-1).astype(np.uint8), "RGBA")
+    colours, opacity = heat_colours(np.clip(np.nan_to_num(heat), 0.0, 1.0))
+    picture = Image.fromarray(np.concatenate([colours, 255 * opacity], axis=-1).astype(np.uint8), "RGBA")
     picture.thumbnail((112, 112))  # heat is smooth: the browser draws it larger
     return _address(picture, "PNG")
 

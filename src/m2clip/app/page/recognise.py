@@ -219,7 +219,7 @@ class RecogniseTab:
             return (self._desk.told(error, visit), gr.skip()) if newest() else (gr.skip(), gr.skip())
         if not newest():
             return gr.skip(), gr.skip()
-        said = f"Where the model looks for “{label}” (lighter: more). The line under a frame is its weight in time."
+        said = f"Where the model looks for “{label}” (lighter: more). The line under a frame is its share of that."
         if found.difference is None:
             said += " This model has no difference branch, so “What changes” shows nothing."
         return markup.done(said), self._strip(visit, found)

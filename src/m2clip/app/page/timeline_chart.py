@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from html import escape
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from m2clip.app.page.markup import moment
 from m2clip.app.page.names import clock, percent
+from m2clip.timeline import moments
 
 if TYPE_CHECKING:
     from m2clip.timeline import Window
@@ -26,7 +26,8 @@ def timeline_chart(windows: Sequence["Window"], *, note: str = "") -> str:
     for window in windows:
         for one in window.predictions:
             best[one.label] = max(best.get(one.label, 0.0), one.score)
-    first = {window.predictions[0].label for window in windows}
+    found = list(moments(windows))
+    first = {one.label for one in found}
     # What is best somewhere stands before what never is; what never comes near has no lane.
     shown = [label for label in best if label in first or best[label] >= LEAST_SCORE]
     labels = sorted(shown, key=lambda label: (label not in first, -best[label]))[:MOST_LANES]
@@ -38,15 +39,16 @@ def timeline_chart(windows: Sequence["Window"], *, note: str = "") -> str:
     )
     parts = 4 if duration >= 0.4 else 1  # times have tenths of a second
     ticks = "".join(f"<span>{clock(duration * k / parts)}</span>" for k in range(parts + 1))
-    spans = moments(windows)
     rows = "".join(
-        f'<li><button type="button" class="m2-moment" data-seek="{start:.3f}" data-end="{end:.3f}">'
-        f'<span class="m2-when">{moment(start, end)}</span><span class="m2-name">{escape(label)}</span>'
-        f'<span class="m2-value">{percent(score)}</span></button></li>'
-        for start, end, label, score in spans[:MOST_MOMENTS]
+        f'<li><button type="button" class="m2-moment" data-seek="{one.start_seconds:.3f}" data-end="{one.end_seconds:.3f}">'
+        f'<span class="m2-when">{moment(one.start_seconds, one.end_seconds)}</span>'
+        f'<span class="m2-name">{escape(one.label)}</span><span class="m2-value">{percent(one.score)}</span></button></li>'
+        for one in found[:MOST_MOMENTS]
     )
-    rest = len(spans) - MOST_MOMENTS
+    rest = len(found) - MOST_MOMENTS
     more = f'<p class="m2-note">and {rest} later moments</p>' if rest > 0 else ""
+    if not found:
+        more = '<p class="m2-note">None of these actions at any time, by the threshold that was set for this model.</p>'
     step = windows[1].start_seconds - windows[0].start_seconds if len(windows) > 1 else duration
     return (
         f'<p class="m2-note">{escape(note)}</p>'
@@ -55,28 +57,6 @@ def timeline_chart(windows: Sequence["Window"], *, note: str = "") -> str:
         f'{lanes}<span class="m2-head" aria-hidden="true"></span></div><div class="m2-ticks" aria-hidden="true">{ticks}</div>'
         f'<ol class="m2-moments" aria-label="Moments">{rows}</ol>{more}'
     )
-
-
-def moments(windows: Sequence["Window"]) -> list[tuple[float, float, str, float]]:
-    """Stretches in which one label is best: start, end (seconds), the label, its best score there.
-
-    Windows overlap; each speaks for the time that is nearest to its middle.
-    """
-    middles = [(window.start_seconds + window.end_seconds) / 2 for window in windows]
-    edges = [
-        windows[0].start_seconds,
-        *((a + b) / 2 for a, b in pairwise(middles)),
-        windows[-1].end_seconds,
-    ]
-    found: list[tuple[float, float, str, float]] = []
-    for k, window in enumerate(windows):
-        top = window.predictions[0]
-        if found and found[-1][2] == top.label:
-            start, _, label, score = found.pop()
-            found.append((start, edges[k + 1], label, max(score, top.score)))
-        else:
-            found.append((edges[k], edges[k + 1], top.label, top.score))
-    return found
 
 
 def _curve(scores: Sequence[float], middles: Sequence[float], duration: float) -> str:
