@@ -199,6 +199,7 @@ def test_an_upload_of_too_many_bytes(client: TestClient, place: Path) -> None:
         ({"labels": ["a"] * 5}, 413, "these are 5 labels; give 4 at most"),
         ({"labels": "x" * 300}, 413, "a label has 300 characters"),
         ({"labels": '["a"'}, 422, "begins like a JSON list"),
+        ({"labels": '["\\ud800", "b"]'}, 422, "a label holds half a character"),
         ({"labels": "a,a"}, 422, "given twice"),
         ({"surprise": "x"}, 422, "there is no field 'surprise' here; there are labels, top, strength, model"),
     ],

@@ -65,6 +65,7 @@ def test_a_file_and_fields(size: int, tmp_path: Path) -> None:
         (part("file", b"x", file_name="v"), KIND, ConfigError, "ends before its form does"),
         (b"", KIND, ConfigError, "ends before its form does"),
         (b"asdf" * 5, KIND, ConfigError, "is no multipart/form-data"),
+        (b"", f"multipart/form-data; boundary={'x' * 5000}", ConfigError, "is no multipart/form-data"),
         (b"{}", "application/json", ConfigError, "send a form"),
         (b"x", "multipart/form-data", ConfigError, "send a form"),
         (b"text=%ff", "application/x-www-form-urlencoded", ConfigError, "no form in UTF-8"),

@@ -84,6 +84,17 @@ def test_what_is_not_read_closes_the_connection() -> None:
     assert b"connection" not in headers
 
 
+@pytest.mark.parametrize("origin", ["http://elsewhere", "null", "", "http://[", "http://[::1", "http://[x]/"])
+def test_an_origin_that_is_another_one_or_none(origin: str) -> None:
+    status, _, body = answered(reading_app, [b"x"], headers={"host": "localhost:1", "origin": origin})
+    assert (status, b'"code":"origin"' in body) == (403, True)
+
+
+def test_the_servers_own_origin() -> None:
+    status, _, _ = answered(reading_app, [b"x"], headers={"host": "localhost:1", "origin": "http://LOCALHOST:1"})
+    assert status == 200
+
+
 @pytest.mark.parametrize(
     ("host", "hosts"),
     [

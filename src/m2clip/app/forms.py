@@ -99,20 +99,20 @@ async def receive_form(body: AsyncIterator[bytes], content_type: str, *, limits:
         raise ConfigError("send a form: multipart/form-data, with the video in its field file")
     with to.open("xb") as file:
         parts = _Parts(limits, file)
-        parser = MultipartParser(
-            options[b"boundary"],
-            {
-                "on_part_begin": parts.begin,
-                "on_header_field": parts.header_name,
-                "on_header_value": parts.header_value,
-                "on_header_end": parts.header_end,
-                "on_headers_finished": parts.headers_finished,
-                "on_part_data": parts.data,
-                "on_part_end": parts.end,
-                "on_end": parts.all_done,
-            },
-        )
         try:
+            parser = MultipartParser(
+                options[b"boundary"],
+                {
+                    "on_part_begin": parts.begin,
+                    "on_header_field": parts.header_name,
+                    "on_header_value": parts.header_value,
+                    "on_header_end": parts.header_end,
+                    "on_headers_finished": parts.headers_finished,
+                    "on_part_data": parts.data,
+                    "on_part_end": parts.end,
+                    "on_end": parts.all_done,
+                },
+            )
             async for piece in body:
                 # Writing may wait for the disk, and must not hold up the other requests meanwhile.
                 await asyncio.to_thread(parser.write, piece)
@@ -120,7 +120,7 @@ async def receive_form(body: AsyncIterator[bytes], content_type: str, *, limits:
             raise ConfigError("the body is no multipart/form-data; send it with a client that knows the form") from None
     if not parts.is_whole:
         raise ConfigError("the body ends before its form does; send it again")
-    if parts.form.file_bytes or parts.has_file:
+    if parts.has_file:
         parts.form.file = to
     return parts.form
 

@@ -63,7 +63,7 @@ class Guard:
             )
         origin = headers.get("origin")
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        if changes and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if changes and origin is not None and _site(origin) != host.lower():
             return refusal(403, "origin", "requests from pages of other sites are not answered")
         if self._token is None or scope["path"] in OPEN_ROUTES or _has_token(headers.get("authorization"), self._token):
             return None
@@ -143,6 +143,14 @@ def loopback_hosts(host: str) -> list[str] | None:
     if not address.is_loopback:
         return None
     return ["localhost", f"[{host}]" if address.version == 6 else host]
+
+
+def _site(origin: str) -> str | None:
+    """'http://localhost:7860' -> 'localhost:7860'; None for what is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _host_name(host: str) -> str:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import structlog
+from h11 import LocalProtocolError
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -72,8 +73,8 @@ class Journal:
         self._metrics.in_flight.inc()
         try:
             await self._app(scope, counted_receive, counted_send)
-        except ClientDisconnect:
-            pass
+        except (ClientDisconnect, LocalProtocolError):
+            pass  # the second: the client broke the protocol in its body, and was told so below this
         except Exception:
             self._log.exception("failed", request_id=request_id, route=_route(scope))
             if status == 499:

@@ -72,9 +72,12 @@ class Limits:
             self.check_text(label, "a label")
 
     def check_text(self, text: str, what: str) -> None:
-        """Raise LimitError for a text that is too long; `what` it is stands in the message."""
+        """Raise LimitError for a text that is too long, ConfigError for what is no text; `what` it is stands in the message."""
         if len(text) > self.most_label_characters:
             raise LimitError(f"{what} has {len(text):,} characters; give {self.most_label_characters:,} at most")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            # JSON can spell halves of a character; no answer could repeat them.
+            raise ConfigError(f"{what} holds half a character (a surrogate without its other half); send whole ones")
 
     def check_top(self, top: int) -> None:
         """Raise LimitError for more results than are given at once, ConfigError for none."""

@@ -5,7 +5,9 @@ import json
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
 from m2clip.app.page.fence import Fence
@@ -53,11 +55,23 @@ def test_the_page_names_no_other_machine(client: TestClient) -> None:
         "/gradio_api/component_server",
         "/login",
         "/anything",
+        f"/static/{'a' * 3000}",
+        f"/assets/{'%C3%A9' * 200}",
     ],
 )
 def test_all_else_is_shut(client: TestClient, path: str) -> None:
-    assert client.get(path).status_code == 404
-    assert client.post(path).status_code == 404
+    for answer in (client.get(path), client.post(path)):
+        assert answer.status_code == 404
+        assert answer.json() == {"error": {"code": "not_found", "message": "there is no such page"}}
+
+
+def test_another_method_of_an_address_above_the_page_is_told() -> None:
+    async def nothing(request: Any) -> Any: ...
+
+    app = Starlette(routes=[Route("/v1/classify", nothing, methods=["POST"]), Mount("/", Fence(gradio))])
+    answer = TestClient(app).get("/v1/classify")
+    assert (answer.status_code, answer.headers["allow"], answer.json()["error"]["code"]) == (405, "POST", "method")
+    assert TestClient(app).get("/v1/else").status_code == 404
 
 
 @pytest.mark.parametrize(

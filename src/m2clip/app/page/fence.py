@@ -4,15 +4,18 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import PlainTextResponse
+from starlette.routing import Match
+
+from m2clip.app.refusals import refusal
 
 if TYPE_CHECKING:
+    from starlette.responses import Response
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # What the page of a Gradio app asks for. Its uploads, its files by path, its proxy and its API stay shut: videos come and go
 # by `routes`, and events by the queue.
 _OPEN = re.compile(
-    r"/(theme\.css|config/?|manifest\.json|favicon\.ico|robots\.txt|(static|assets)/.*"
+    r"/(theme\.css|config/?|manifest\.json|favicon\.ico|robots\.txt|(static|assets)/[ -~]{1,200}"
     r"|gradio_api/(info/?|app_id/?|startup-events|heartbeat/[^/]+|queue/(join|data)/?|cancel|reset/?))?"
 )
 _MOST_EVENT_BYTES = 2**20
@@ -45,12 +48,12 @@ class Fence:
             return
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         if not _OPEN.fullmatch(path):
-            await PlainTextResponse("there is no such page", 404)(scope, receive, send)
+            await _nothing_here(scope)(scope, receive, send)
             return
         if path.startswith("/gradio_api/queue/join"):
             body = await _body(receive)
             if body is None or not _is_plain(body):
-                await PlainTextResponse("events carry texts and numbers, and no files", 400)(scope, receive, send)
+                await refusal(400, "request", "events carry texts and numbers, and no files")(scope, receive, send)
                 return
             receive = _again(body, receive)
         is_page = path in ("", "/")
@@ -61,6 +64,20 @@ class Fence:
                 "headers": [(k, v) for k, v in scope["headers"] if k not in (b"accept-encoding", b"range")],
             }
         await self._app(scope, receive, _Page(send) if is_page else _with_headers(send))
+
+
+def _nothing_here(scope: "Scope") -> "Response":
+    """The answer where nothing is, or where another method is meant: the page lies below all addresses, and gets these, too."""
+    routes = scope["app"].routes if "app" in scope else ()
+    allowed = {
+        method
+        for route in routes
+        if route.matches(scope)[0] is Match.PARTIAL
+        for method in getattr(route, "methods", None) or ()
+    }
+    if not allowed:
+        return refusal(404, "not_found", "there is no such page")
+    return refusal(405, "method", "Method Not Allowed", {"Allow": ", ".join(sorted(allowed))})
 
 
 class _Page:
