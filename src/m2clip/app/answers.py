@@ -1,7 +1,6 @@
 """What the HTTP API answers: typed, so that its description (/openapi.json) says it all."""
 
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -126,8 +125,9 @@ class FoundVideo(BaseModel):
     @classmethod
     def of(cls, found: "Found") -> "FoundVideo":
         """The answer for one of them."""
-        video = "/".join(PurePath(found.path).parts[-2:])
-        return cls(video=video, score=found.score, start_seconds=found.start_seconds, end_seconds=found.end_seconds)
+        return cls(
+            video=found.name, score=found.score, start_seconds=found.start_seconds, end_seconds=found.end_seconds
+        )
 
 
 class SearchResult(BaseModel):

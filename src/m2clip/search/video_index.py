@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m2clip.data.web import is_web_address, shown_address
 from m2clip.errors import ConfigError
 from m2clip.recognizer import Recognizer
 from m2clip.search.source_model import METADATA_KEY, SourceModel, id_of
@@ -51,6 +52,12 @@ class Found:
     """Of the whole video."""
     lost_frames: int = 0
     """How many frames damage has taken."""
+
+    @property
+    def name(self) -> str:
+        """The file's name and that of its folder, for those whose business it is not where the videos lie."""
+        shown = shown_address(self.path) if is_web_address(self.path) else self.path
+        return "/".join([part for part in re.split(r"[\\/]", shown) if part][-2:])  # an index may come from Windows
 
 
 class VideoIndex:

@@ -1,8 +1,6 @@
 """The tab Search: the videos of an index that are nearest to a text or to a video."""
 
-import re
 from html import escape
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -101,7 +99,7 @@ class SearchTab:
 
     def _card(self, place: int, one: "Found") -> str:
         key = self._desk.shelf.offer(one.path)
-        name = re.split(r"[\\/]", one.path)[-1] or PurePath(one.path).name
+        name = one.name.rpartition("/")[2]
         part = ""
         if one.start_seconds is not None and one.end_seconds is not None:
             part = f'<span class="m2-when">{markup.moment(one.start_seconds, one.end_seconds)}</span>'
@@ -117,7 +115,7 @@ class SearchTab:
         width = 100 * max(0.0, min(1.0, one.score))
         return (
             f'<li class="m2-card-small">{player}<p class="m2-bar">'
-            f'<span class="m2-name" title="{escape(one.path)}">{escape(name)}</span><span class="m2-value">{one.score:.3f}</span>'
+            f'<span class="m2-name" title="{escape(one.name)}">{escape(name)}</span><span class="m2-value">{one.score:.3f}</span>'
             f'<span class="m2-track" aria-hidden="true"><span style="width:{width:.1f}%"></span></span></p>{part}</li>'
         )
 
