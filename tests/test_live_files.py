@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -63,6 +64,7 @@ def test_subtitles_show_the_newest_window_and_never_two(tmp_path: Path) -> None:
         file.add(window(0, 2, "a <b> --> c"))
         file.add(window(1, 3, "d"))
         file.add(window(10, 12, "e"))
+        file.add(replace(window(11, 13, "none of these"), none_of_these=True))
     assert path.read_text() == (
         "WEBVTT\n\n"
         "00:00:00.000 --> 00:00:02.000\na &lt;b&gt; --&gt; c (0.75)\n\n"

@@ -95,7 +95,8 @@ class LiveFile:
         else:
             # Windows overlap; what is shown is the newest one, from where the one before it ended.
             best, start = window.predictions[0], max(window.start_seconds, self._shown_until)
-            self._write(cue(start, window.end_seconds, best.label, best.score))
+            if not window.none_of_these:
+                self._write(cue(start, window.end_seconds, best.label, best.score))
             self._shown_until = window.end_seconds
 
     def _write(self, text: str) -> None:
