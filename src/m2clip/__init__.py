@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from m2clip.data.video import Video
     from m2clip.data.web import WebLimits
     from m2clip.explanations import Explanation, explain
+    from m2clip.live import LiveWindow, recognize_live
     from m2clip.model.m2clip import M2CLIP
     from m2clip.model.video_clip import TextFeatures, VideoCLIP, VideoFeatures
     from m2clip.recognizer import Recognizer
     from m2clip.scoring import Prediction
+    from m2clip.search import VideoIndex
+    from m2clip.timeline import Window
 
 __version__ = "0.1.0"
 
@@ -26,6 +29,7 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "Explanation",
+    "LiveWindow",
     "M2CLIPError",
     "ManifestError",
     "Prediction",
@@ -35,12 +39,15 @@ __all__ = [
     "VideoCLIP",
     "VideoError",
     "VideoFeatures",
+    "VideoIndex",
     "WebLimits",
+    "Window",
     "create",
     "explain",
     "from_reference",
     "load",
     "losses",
+    "recognize_live",
 ]
 
 _HOMES = {
@@ -51,12 +58,16 @@ _HOMES = {
     "WebLimits": "m2clip.data.web",
     "Explanation": "m2clip.explanations",
     "explain": "m2clip.explanations",
+    "LiveWindow": "m2clip.live",
+    "recognize_live": "m2clip.live",
     "M2CLIP": "m2clip.model.m2clip",
     "TextFeatures": "m2clip.model.video_clip",
     "VideoCLIP": "m2clip.model.video_clip",
     "VideoFeatures": "m2clip.model.video_clip",
     "Recognizer": "m2clip.recognizer",
     "Prediction": "m2clip.scoring",
+    "VideoIndex": "m2clip.search",
+    "Window": "m2clip.timeline",
 }
 
 
