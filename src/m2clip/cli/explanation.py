@@ -77,7 +77,7 @@ def explain(
     )
     chosen = asked_labels(recognizer.model, names, labels_file, source)
     if out is not None:
-        _check_size(recognizer, rows=2 + len(label or "1"))
+        _check_size(recognizer, rows=2 + (1 if label is None else len(label)))
     from m2clip.explanations import explain as explained
 
     classes = recognizer.prepare(chosen)

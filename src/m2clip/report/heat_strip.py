@@ -60,7 +60,7 @@ def overlaid(frames: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np
     return (frames + opacity * (colours - frames) + 0.5).astype(np.uint8)
 
 
-def heat_colours(heat: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def heat_colours(heat: NDArray[np.float32]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Heat [...] in 0..1 -> its colours RGB [..., 3] in 0..255, and how opaque they lie over a picture, [..., 1] in 0..0.8."""
     place = heat * (len(_RAMP) - 1)
     below = np.minimum(place.astype(int), len(_RAMP) - 2)
