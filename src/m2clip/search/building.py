@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -49,10 +50,16 @@ def build_index(
     """Make the index, or bring it up to date: afterwards it holds the rows of these tables and no others.
 
     Of a video (or stretch) in several tables the last row counts. From `approximate_from` rows on, searches go through an
-    approximate index. Raises ConfigError for tables of several models, and for
-    an index of another model, which is left as it is.
+    approximate index. Raises ConfigError for tables of several models, and for an index of another model, which is left as it is.
     """
-    opened = [VectorTable(path) for path in tables]
+    with ExitStack() as held:
+        opened = [held.enter_context(VectorTable(path)) for path in tables]
+        return _build(opened, uri, approximate_from=approximate_from, progress=progress)
+
+
+def _build(
+    opened: Sequence[VectorTable], uri: str | Path, *, approximate_from: int, progress: Callable[[int, int], None]
+) -> Changes:
     source = _one_model(opened)
     shown = shown_uri(uri)
     database = connected(uri)

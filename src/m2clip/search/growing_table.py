@@ -56,13 +56,12 @@ class GrowingTable:
         self._next_number = 1 + max([int(file.stem) for file in self._files if file != self._out], default=0)
         self._latest: dict[Key, tuple[int, State]] = {}
         for number, file in enumerate(self._files):
-            table = VectorTable(file)
-            self._need_same(table, file)
-            for batch in table.batches(KEY_COLUMNS):
-                columns = (batch.column(name).to_pylist() for name in KEY_COLUMNS)
-                for path, start, end, size, mtime in zip(*columns, strict=True):
-                    self._latest[self._key(path, start, end)] = (number, (size, mtime))
-            table.close()
+            with VectorTable(file) as table:
+                self._need_same(table, file)
+                for batch in table.batches(KEY_COLUMNS):
+                    columns = (batch.column(name).to_pylist() for name in KEY_COLUMNS)
+                    for path, start, end, size, mtime in zip(*columns, strict=True):
+                        self._latest[self._key(path, start, end)] = (number, (size, mtime))
 
     def _need_same(self, table: VectorTable, file: Path) -> None:
         found, own = table.source, self._source
@@ -109,10 +108,14 @@ class GrowingTable:
         left_out = sum(not is_wanted(key) for key in self._latest)
         parts = [file for file in self._files if file != self._out]
         unchanged = self._files and not parts and not left_out
-        count = len(VectorTable(self._out)) if unchanged else self._write_table(is_wanted)
+        count = self._count() if unchanged else self._write_table(is_wanted)
         for file in parts:
             file.unlink()
         return count, left_out
+
+    def _count(self) -> int:
+        with VectorTable(self._out) as table:
+            return len(table)
 
     def _write_table(self, is_wanted: Callable[[Key], bool]) -> int:
         count = 0
@@ -121,15 +124,14 @@ class GrowingTable:
             pq.ParquetWriter(draft, table_schema(self._source), use_dictionary=["model_id"]) as writer,
         ):
             for number, file in enumerate(self._files):
-                table = VectorTable(file)
-                for batch in table.batches():
-                    columns = (batch.column(name).to_pylist() for name in ("path", "start_seconds", "end_seconds"))
-                    keys = [self._key(*cells) for cells in zip(*columns, strict=True)]
-                    kept = [self._latest[key][0] == number and is_wanted(key) for key in keys]
-                    rows = pa.Table.from_batches([batch]).filter(pa.array(kept, pa.bool_()))
-                    writer.write_table(rows.replace_schema_metadata(writer.schema.metadata))
-                    count += len(rows)
-                table.close()
+                with VectorTable(file) as table:
+                    for batch in table.batches():
+                        columns = (batch.column(name).to_pylist() for name in ("path", "start_seconds", "end_seconds"))
+                        keys = [self._key(*cells) for cells in zip(*columns, strict=True)]
+                        kept = [self._latest[key][0] == number and is_wanted(key) for key in keys]
+                        rows = pa.Table.from_batches([batch]).filter(pa.array(kept, pa.bool_()))
+                        writer.write_table(rows.replace_schema_metadata(writer.schema.metadata))
+                        count += len(rows)
         return count
 
     def close(self) -> None:

@@ -50,7 +50,8 @@ class SearchTab:
                 chosen = picker(desk.service.limits, desk.examples, elem_id="search-video")
             with gr.Column(scale=6, min_width=300, elem_classes="m2-card m2-answer"):
                 count = len(desk.service.index)
-                gr.HTML(html_template=f"<h2>Nearest of {count:,} videos</h2>", apply_default_css=False)
+                things = "videos" if desk.service.index.source.every_seconds is None else "stretches of videos"
+                gr.HTML(html_template=f"<h2>Nearest of {count:,} {things}</h2>", apply_default_css=False)
                 status = gr.HTML(elem_id="search-status", apply_default_css=False)
                 results = gr.HTML(_NOTHING, elem_id="results", apply_default_css=False)
         gr.on([go.click, text.submit], self.begin_text, None, [status, results], **QUIET).then(
