@@ -36,7 +36,7 @@ def answered(
 ) -> tuple[int, dict[bytes, bytes], bytes]:
     """Status, headers and content; a body that does not end is waited for."""
     sent: list[Any] = []
-    left = list(bodies)
+    left = bodies if isinstance(bodies, list) else list(bodies)
 
     async def receive() -> Any:
         if not left:
@@ -78,6 +78,10 @@ def test_a_body_that_is_too_large_or_too_slow(
 
 
 def test_what_is_not_read_closes_the_connection() -> None:
+    left = [b"x" * 4, b"y" * 6]
+    status, headers, _ = answered(hasty_app, left, headers={"content-length": "10"})
+    assert (status, headers[b"connection"]) == (404, b"close")
+    assert not left  # all of it came in before the end, else the client could miss the answer
     status, headers, _ = answered(hasty_app, [], headers={"content-length": "10"}, ends=False)
     assert (status, headers[b"connection"]) == (404, b"close")
     status, headers, _ = answered(hasty_app, [], headers={})

@@ -6,6 +6,7 @@ import binascii
 import hmac
 import ipaddress
 from collections.abc import Iterable
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
@@ -18,6 +19,8 @@ from m2clip.app.refusals import refusal
 OPEN_ROUTES = ("/healthz",)
 """What can be asked without a token: whether the server is ready."""
 _BESIDES_FILE_BYTES = 2 << 20  # the other fields of a form, and what separates them
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 16 << 20
 
 
 class Guard:
@@ -41,18 +44,13 @@ class Guard:
             await self._app(scope, receive, send)
             return
         refused = self._refused(scope)
-        if refused is not None:
-            if scope["type"] == "websocket":
+        if scope["type"] == "websocket":
+            if refused is not None:
                 await send({"type": "websocket.close", "code": 1008})
             else:
-                if Headers(scope=scope).get("content-length", "0") != "0":
-                    refused.headers["Connection"] = "close"
-                await refused(scope, receive, send)
+                await self._app(scope, receive, send)
             return
-        if scope["type"] == "websocket":
-            await self._app(scope, receive, send)
-            return
-        await self._with_bounded_body(scope, receive, send)
+        await self._with_bounded_body(refused or self._app, scope, receive, send)
 
     def _refused(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
@@ -74,7 +72,7 @@ class Guard:
         response.headers.append("WWW-Authenticate", "Bearer")
         return response
 
-    async def _with_bounded_body(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _with_bounded_body(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         most = self._limits.most_bytes + _BESIDES_FILE_BYTES
         too_large = refusal(
             413, "too_large", f"the file has more than the {self._limits.most_bytes / 2**20:g} MB that are allowed"
@@ -108,13 +106,19 @@ class Guard:
             if message["type"] == "http.response.start" and not whole:
                 # Else the server would read the rest, be it 10 GB, to throw it away.
                 message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            last = message["type"] == "http.response.body" and not message.get("more_body", False)
+            if last and not whole and "expect" not in headers:
+                # A connection that is closed while data come in is reset, and the client may never see its answer.
+                await send({**message, "more_body": True})
+                await _thrown_away(receive, min(_LINGER_SECONDS, self._limits.receive_seconds))
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
         if length.isdecimal() and int(length) > most:
             await too_large(scope, receive, closing_send)
             return
         try:
-            await self._app(scope, bounded_receive, closing_send)
+            await app(scope, bounded_receive, closing_send)
         except (_BodyTooLarge, _BodyTooSlow) as error:
             if answered:
                 raise
@@ -122,6 +126,18 @@ class Guard:
                 408, "too_slow", f"the upload took longer than {self._limits.receive_seconds:g} s to arrive"
             )
             await (too_large if isinstance(error, _BodyTooLarge) else too_slow)(scope, receive, closing_send)
+
+
+async def _thrown_away(receive: Receive, seconds: float) -> None:
+    """Read the rest of a body that nobody wants: until its end, or for so long, or so much of it."""
+    left = _LINGER_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            while left > 0:
+                message = await receive()
+                if not message.get("more_body", False):
+                    return
+                left -= len(message["body"])
 
 
 class _BodyTooLarge(Exception):

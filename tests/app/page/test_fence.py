@@ -105,7 +105,18 @@ def test_no_event_can_name_a_file_or_an_address(client: TestClient, value: Any) 
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'{"data": 1}', b"[" * 100_000, b'{"data": ["' + b"x" * 2**20 + b'"]}'], ids=range(6)
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"data": 1}',
+        b"[" * 100_000,
+        b'{"data": ["' + b"x" * 2**20 + b'"]}',
+        b'{"data": [NaN]}',
+        b'{"data": [], "fn_index": 1e999}',
+    ],
+    ids=range(8),
 )
 def test_what_is_no_event_is_refused(client: TestClient, body: bytes) -> None:
     assert join(client, body) == 400

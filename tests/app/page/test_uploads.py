@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from m2clip.app.limits import LimitError
-from m2clip.app.page.uploads import UPLOADS_KEPT, Uploads
+from m2clip.app.limits import Busy, LimitError
+from m2clip.app.page.uploads import MOST_RECEIVED_AT_ONCE, UPLOADS_KEPT, Uploads
 from m2clip.errors import VideoError
 
 
@@ -57,6 +57,35 @@ def test_the_oldest_make_room() -> None:
     uploads = Uploads(100)
     tokens = [receive(uploads, 100) for _ in range(UPLOADS_KEPT + 1)]
     assert [path.name for path in sorted(uploads.folder.iterdir())] == sorted(f"{token}.mp4" for token in tokens[1:])
+
+
+def test_the_oldest_of_very_many_small_ones_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("m2clip.app.page.uploads.MOST_FILES_KEPT", 3)
+    uploads = Uploads(100)
+    tokens = [receive(uploads, 1) for _ in range(5)]
+    assert sorted(path.stem for path in uploads.folder.iterdir()) == sorted(tokens[2:])
+
+
+def test_so_many_at_once_and_no_more() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.001)
+
+    async def many() -> None:
+        uploads = Uploads(10**9)
+        begun = [asyncio.create_task(uploads.receive(endless(), name="a.mp4")) for _ in range(MOST_RECEIVED_AT_ONCE)]
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="8 videos are on their way here"):
+            await uploads.receive(pieces(1), name="b.mp4")
+        begun[0].cancel()
+        await asyncio.gather(*begun[:1], return_exceptions=True)
+        assert uploads.path(await uploads.receive(pieces(1), name="b.mp4")).is_file()
+        for task in begun:
+            task.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
+
+    asyncio.run(many())
 
 
 @pytest.mark.parametrize("token", [None, "", "../a", 7, ["a"]])

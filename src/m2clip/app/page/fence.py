@@ -1,6 +1,7 @@
 """What stands around Gradio: it serves this page and nothing else, and the page calls nobody else."""
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -140,9 +141,17 @@ def _again(body: bytes, receive: "Receive") -> "Receive":
 
 
 def _is_plain(body: bytes) -> bool:
-    """Whether an event's values are texts and numbers: a mapping could name a file or an address to fetch."""
+    """Whether an event's values are texts and finite numbers: a mapping could name a file or an address to fetch."""
     try:
-        data: Any = json.loads(body)["data"]
+        data: Any = json.loads(body, parse_float=_finite, parse_constant=_finite)["data"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
     return isinstance(data, list) and not any(isinstance(one, dict | list) for one in data)
+
+
+def _finite(text: str) -> float:
+    """A number of JSON; ValueError for one that JSON cannot write again."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number

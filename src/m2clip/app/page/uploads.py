@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from m2clip.app.limits import LimitError
+from m2clip.app.limits import Busy, LimitError
 from m2clip.errors import VideoError
 
 MOST_SECONDS_KEPT = 30 * 60
 UPLOADS_KEPT = 8  # of the greatest size that is taken; the oldest go first
+MOST_FILES_KEPT = 500  # however small
+MOST_RECEIVED_AT_ONCE = 8
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Uploads:
     )
     _kept: dict[str, Path] = field(default_factory=dict)
     _lent: dict[str, Path] = field(default_factory=dict)
+    _receiving: int = 0
 
     @property
     def folder(self) -> Path:
@@ -36,7 +39,19 @@ class Uploads:
         self._lent[token] = path
 
     async def receive(self, pieces: AsyncIterator[bytes], *, name: str) -> str:
-        """Write what comes to a file and return its token. LimitError as soon as it is too long, VideoError where it is empty."""
+        """Write what comes to a file and return its token. LimitError as soon as it is too long, VideoError where it is empty.
+
+        Busy where so many are on their way that the disk may not hold them all.
+        """
+        if self._receiving >= MOST_RECEIVED_AT_ONCE:
+            raise Busy(f"{self._receiving} videos are on their way here; try again in a moment")
+        self._receiving += 1
+        try:
+            return await self._received(pieces, name)
+        finally:
+            self._receiving -= 1
+
+    async def _received(self, pieces: AsyncIterator[bytes], name: str) -> str:
         # The name stays the visitor's; of it, only a plain suffix reaches the disk.
         suffix = Path(name).suffix.lower()
         token = secrets.token_urlsafe(16)
@@ -83,7 +98,7 @@ class Uploads:
         sizes = {token: path.stat().st_size for token, path in self._kept.items() if path.is_file()}
         total = sum(sizes.values())
         for token in list(sizes)[:-1]:
-            if total <= UPLOADS_KEPT * self.most_bytes:
+            if total <= UPLOADS_KEPT * self.most_bytes and len(self._kept) <= MOST_FILES_KEPT:
                 break
             total -= sizes[token]
             self.drop(token)
