@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from speed.markdown import put_between
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
@@ -257,12 +258,6 @@ def table(document: Mapping[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def write_page(document: Mapping[str, Any]) -> None:
-    text = PAGE.read_text("utf-8")
-    head, rest = text.split(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n{table(document)}\n{END}{rest.split(END)[1]}", "utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("demos", nargs="+", type=Path)
@@ -276,7 +271,7 @@ def main() -> None:
         "demos": [measure(demo) for demo in options.demos],
     }
     RESULT.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
-    write_page(document)
+    PAGE.write_text(put_between(PAGE.read_text("utf-8"), BEGIN, END, table(document)), "utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 import onnxruntime
 import torch
+from speed.markdown import put_between
 from speed.timing import Case, alternate
 
 from m2clip import Recognizer, create
@@ -110,12 +111,6 @@ def table(document: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def write_page(document: dict[str, Any]) -> None:
-    text = PAGE.read_text("utf-8")
-    head, rest = text.split(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n{table(document)}\n{END}{rest.split(END)[1]}", "utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=9)
@@ -131,7 +126,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             document["models"][name] = measure(backbone, Path(folder), rounds=options.rounds)
     RESULT.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    write_page(document)
+    PAGE.write_text(put_between(PAGE.read_text("utf-8"), BEGIN, END, table(document)), "utf-8")
 
 
 if __name__ == "__main__":

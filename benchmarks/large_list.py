@@ -22,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
+from speed.markdown import put_between
 
 from m2clip.data.lists import listings
 from m2clip.data.lists.arrow_rows import arrow_rows
@@ -152,12 +153,6 @@ def table(document: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def write_page(document: dict[str, Any]) -> None:
-    text = PAGE.read_text("utf-8")
-    head, rest = text.split(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n{table(document)}\n{END}{rest.split(END)[1]}", "utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000)
@@ -188,7 +183,7 @@ def main() -> None:
             form: beside_plain(folder / f"tenth.{form}", options.rounds) for form in ("csv", "txt")
         }
     RESULT.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    write_page(document)
+    PAGE.write_text(put_between(PAGE.read_text("utf-8"), BEGIN, END, table(document)), "utf-8")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from speed.markdown import put_between
 
 from m2clip.checkpoint import create
 from m2clip.data.live import LiveLimits
@@ -199,8 +200,7 @@ def cost_table(document: dict[str, Any]) -> str:
 def with_tables(page: str, document: dict[str, Any]) -> str:
     """The page with the tables of this measurement."""
     for (begin, end), table in ((LATENCY, latency_table(document)), (COST, cost_table(document))):
-        head, rest = page.split(begin)
-        page = f"{head}{begin}\n{table}\n{end}{rest.split(end)[1]}"
+        page = put_between(page, begin, end, table)
     return page
 
 

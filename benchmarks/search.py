@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from speed.markdown import put_between
 
 from m2clip.search import SourceModel, VideoIndex, video_index
 from m2clip.search.building import build_index
@@ -170,12 +171,6 @@ def table(document: dict[str, Any]) -> str:
     )
 
 
-def write_page(document: dict[str, Any]) -> None:
-    text = PAGE.read_text("utf-8")
-    head, rest = text.split(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n{table(document)}\n{END}{rest.split(END)[1]}", "utf-8")
-
-
 def main() -> None:
     import lancedb
 
@@ -202,7 +197,7 @@ def main() -> None:
         "measured": measured,
     }
     RESULT.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
-    write_page(document)
+    PAGE.write_text(put_between(PAGE.read_text("utf-8"), BEGIN, END, table(document)), "utf-8")
 
 
 if __name__ == "__main__":

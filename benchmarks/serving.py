@@ -22,6 +22,7 @@ import numpy as np
 from serving_load.answers import Answers
 from serving_load.server import Server
 from serving_load.uploads import MOST_MB, Upload, make_videos, uploads_of
+from speed.markdown import put_between
 
 from m2clip.study.measure import machine
 
@@ -97,12 +98,6 @@ def table(document: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
-def write_page(document: dict[str, Any]) -> None:
-    text = PAGE.read_text("utf-8")
-    head, rest = text.split(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n{table(document)}\n{END}{rest.split(END)[1]}", "utf-8")
-
-
 def measure(checkpoint: str, videos: Path | None, *, minutes: float, clients: int = CLIENTS) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -164,7 +159,7 @@ def main() -> None:
     }
     options.out.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     if options.out == RESULT:
-        write_page(document)
+        PAGE.write_text(put_between(PAGE.read_text("utf-8"), BEGIN, END, table(document)), "utf-8")
     print(table(document))
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import av
 import numpy as np
 import torch
+from speed.markdown import put_between
 from speed.timing import PeakMemory, Timings, alternate, environment
 from speed.videos import make_video
 
@@ -251,16 +252,11 @@ def tables(document: dict[str, Any]) -> dict[str, str]:
     return made
 
 
-def marked(name: str, table: str) -> str:
-    return f"<!-- begin {name} -->\n{table}\n<!-- end {name} -->"
-
-
-def write_page(document: dict[str, Any]) -> None:
-    text = PAGE.read_text("utf-8")
+def with_tables(text: str, document: dict[str, Any]) -> str:
+    """The page with the tables of this measurement."""
     for name, table in tables(document).items():
-        head, rest = text.split(f"<!-- begin {name} -->")
-        text = head + marked(name, table) + rest.split(f"<!-- end {name} -->")[1]
-    PAGE.write_text(text, "utf-8")
+        text = put_between(text, f"<!-- begin {name} -->", f"<!-- end {name} -->", table)
+    return text
 
 
 def measured(options: argparse.Namespace, folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -336,7 +332,7 @@ def main() -> None:
             begun.add(name)
             print(name, json.dumps(part, indent=2), flush=True)
             RESULT.write_text(json.dumps(document, indent=2) + "\n", "utf-8")  # an interrupted run keeps what it has
-    write_page(document)
+    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), document), "utf-8")
 
 
 if __name__ == "__main__":

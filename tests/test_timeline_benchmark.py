@@ -18,10 +18,8 @@ import timeline  # noqa: E402
 def test_the_page_has_the_figures_of_the_measurement() -> None:
     document = json.loads(timeline.RESULT.read_text("utf-8"))
     page = timeline.PAGE.read_text("utf-8")
-    made = timeline.tables(document)
-    assert set(made) == set(timeline.TABLES)
-    for name, table in made.items():
-        assert timeline.marked(name, table) in page
+    assert set(timeline.tables(document)) == set(timeline.TABLES)
+    assert timeline.with_tables(page, document) == page
 
 
 def test_the_benchmark_measures(tmp_path: Path) -> None:

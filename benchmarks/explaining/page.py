@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from speed.markdown import put_between
+
 PAGE = Path(__file__).resolve().parents[2] / "docs/explanations.md"
 BEGIN, END = "<!-- begin measured maps -->", "<!-- end measured maps -->"
 
@@ -71,6 +73,4 @@ def _mass(found: dict[str, float]) -> str:
 
 def write_page(document: dict[str, Any]) -> None:
     """Put the tables between their marks."""
-    text = PAGE.read_text("utf-8")
-    head, rest = text.split(BEGIN)
-    PAGE.write_text(f"{head}{BEGIN}\n{tables(document)}\n{END}{rest.split(END)[1]}", "utf-8")
+    PAGE.write_text(put_between(PAGE.read_text("utf-8"), BEGIN, END, tables(document)), "utf-8")

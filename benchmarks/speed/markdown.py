@@ -1,4 +1,4 @@
-"""Numbers and tables of docs/performance.md."""
+"""Numbers and tables of pages that are made from measurements."""
 
 from collections.abc import Sequence
 
@@ -15,3 +15,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def put_between(text: str, begin: str, end: str, made: str) -> str:
+    """A page with what was made between two marks in place of what stood there. ValueError where there is not one mark of each."""
+    head, rest = text.split(begin)
+    _, tail = rest.split(end)
+    return f"{head}{begin}\n{made}\n{end}{tail}"
