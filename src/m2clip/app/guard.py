@@ -20,7 +20,6 @@ OPEN_ROUTES = ("/healthz",)
 """What can be asked without a token: whether the server is ready."""
 _BESIDES_FILE_BYTES = 2 << 20  # the other fields of a form, and what separates them
 _LINGER_SECONDS = 2.0
-_LINGER_BYTES = 16 << 20
 
 
 class Guard:
@@ -110,7 +109,7 @@ class Guard:
             if last and not whole and "expect" not in headers:
                 # A connection that is closed while data come in is reset, and the client may never see its answer.
                 await send({**message, "more_body": True})
-                await _thrown_away(receive, min(_LINGER_SECONDS, self._limits.receive_seconds))
+                await _thrown_away(receive, most, min(_LINGER_SECONDS, self._limits.receive_seconds))
                 message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
@@ -128,9 +127,8 @@ class Guard:
             await (too_large if isinstance(error, _BodyTooLarge) else too_slow)(scope, receive, closing_send)
 
 
-async def _thrown_away(receive: Receive, seconds: float) -> None:
-    """Read the rest of a body that nobody wants: until its end, or for so long, or so much of it."""
-    left = _LINGER_BYTES
+async def _thrown_away(receive: Receive, left: int, seconds: float) -> None:
+    """Read the rest of a body that nobody wants: until its end, or for so long, or so many bytes of it."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             while left > 0:

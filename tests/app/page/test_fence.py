@@ -115,8 +115,9 @@ def test_no_event_can_name_a_file_or_an_address(client: TestClient, value: Any) 
         b'{"data": ["' + b"x" * 2**20 + b'"]}',
         b'{"data": [NaN]}',
         b'{"data": [], "fn_index": 1e999}',
+        b'{"data": [], "event_data": {"name": "\\ud800"}}',
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_what_is_no_event_is_refused(client: TestClient, body: bytes) -> None:
     assert join(client, body) == 400

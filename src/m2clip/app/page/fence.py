@@ -143,7 +143,11 @@ def _again(body: bytes, receive: "Receive") -> "Receive":
 def _is_plain(body: bytes) -> bool:
     """Whether an event's values are texts and finite numbers: a mapping could name a file or an address to fetch."""
     try:
-        data: Any = json.loads(body, parse_float=_finite, parse_constant=_finite)["data"]
+        event: Any = json.loads(body, parse_float=_finite, parse_constant=_finite)
+        json.dumps(
+            event, ensure_ascii=False
+        ).encode()  # JSON can spell halves of characters, which no answer could repeat
+        data = event["data"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return False
     return isinstance(data, list) and not any(isinstance(one, dict | list) for one in data)
