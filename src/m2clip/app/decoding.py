@@ -3,6 +3,7 @@
 import asyncio
 import json
 import multiprocessing
+import threading
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
@@ -72,7 +73,7 @@ class DecodePool:
         for decoder in decoders:
             decoder.child.kill()
         for decoder in decoders:
-            await asyncio.to_thread(decoder.child.end)
+            await asyncio.to_thread(decoder.end)
         self._threads.shutdown(wait=True)
 
     def pids(self) -> list[int]:
@@ -173,7 +174,7 @@ class DecodePool:
                 await asyncio.get_running_loop().run_in_executor(self._threads, decoder.receive)
         except (TimeoutError, EOFError, OSError, ValueError):
             self._decoders.discard(decoder)
-            decoder.child.end()
+            decoder.end()
             raise M2CLIPError(
                 "a process that decodes videos does not start; free some memory, or take fewer workers"
             ) from None
@@ -191,7 +192,7 @@ class DecodePool:
         task.add_done_callback(self._refills.discard)
 
     async def _refill(self, dead: "_Decoder") -> None:
-        await asyncio.to_thread(dead.child.end)
+        await asyncio.to_thread(dead.end)
         while True:
             try:
                 return await self._add()
@@ -206,6 +207,7 @@ class _Decoder:
         self.child = Child(serve_decoding, memory_bytes, start=_start_method())
         self.is_ready = False
         self.jobs = 0
+        self._receiving = threading.Lock()
 
     def give(self, job: Job) -> None:
         """Hand a job over. A process that has ended meanwhile shows when it is heard."""
@@ -215,14 +217,21 @@ class _Decoder:
     def receive(self) -> tuple[dict[str, Any], list[np.ndarray]]:
         """The next message and its arrays. EOFError, OSError, ValueError where the process ends, or sends what it should not."""
         connection = self.child.connection
-        message = json.loads(connection.recv_bytes(_MOST_DOCUMENT_BYTES))
-        arrays = []
-        for dtype, shape in message.get("blocks", ()):
-            if dtype not in _DTYPES:
-                raise ValueError(f"the dtype {dtype}")
-            block = connection.recv_bytes(_MOST_BLOCK_BYTES)
-            arrays.append(np.frombuffer(bytearray(block), dtype).reshape(shape))
-        return message, arrays
+        with self._receiving:
+            message = json.loads(connection.recv_bytes(_MOST_DOCUMENT_BYTES))
+            arrays = []
+            for dtype, shape in message.get("blocks", ()):
+                if dtype not in _DTYPES:
+                    raise ValueError(f"the dtype {dtype}")
+                block = connection.recv_bytes(_MOST_BLOCK_BYTES)
+                arrays.append(np.frombuffer(bytearray(block), dtype).reshape(shape))
+            return message, arrays
+
+    def end(self) -> None:
+        """End the process. Nobody reads from the pipe any more when it is closed: its number may be another one's at once."""
+        self.child.kill()
+        with self._receiving:
+            self.child.end()
 
 
 def _start_method() -> StartMethod:
