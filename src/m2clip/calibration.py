@@ -180,9 +180,7 @@ def fit_threshold(best_evidence: NDArray[np.floating], *, reject: float, where: 
     Example: of 1, 2, 3 ... 40, `reject=0.05` gives 2.5.
     """
     ordered = np.sort(best_evidence.astype(np.float64))
-    count = math.floor(
-        reject * len(ordered) + 1e-9
-    )  # 0.07 * 100 is 7.000000000000001, 0.29 * 100 is 28.999999999999996
+    count = math.floor(reject * len(ordered) + 1e-9)  # 0.29 * 100 is 28.999999999999996
     if not 0 < count < len(ordered):
         raise ConfigError(
             f"{where}: {reject:g} of {len(ordered)} videos is less than one; give a larger share, or {math.ceil(1 / reject)} videos or more"

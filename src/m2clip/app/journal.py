@@ -36,9 +36,8 @@ def set_up_logs() -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    logging.getLogger("python_multipart").setLevel(
-        logging.ERROR
-    )  # it warns of each form that is none; its request has a line
+    # It warns of each form that is none; its request has a line.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 
 class Journal:

@@ -59,9 +59,8 @@ def encode_frames(
         if str(layer) not in table:
             return x
         adapted = table[str(layer)](x.unflatten(0, (batch, frames)), grid)
-        frames = adapted.shape[
-            1
-        ]  # in a stream (`model.frame_stream`) an adapter gives the frames whose neighbours have come
+        # In a stream (`model.frame_stream`) an adapter gives those frames whose neighbours have come.
+        frames = adapted.shape[1]
         return adapted.flatten(0, 1)
 
     def run(block: Block, x: Tensor, layer: int) -> Tensor:
