@@ -35,6 +35,9 @@ model, video = sys.argv[1:]
 facts = json.loads(Path(model).with_suffix(".json").read_text(encoding="utf-8"))
 clip = pixels(video, facts["sampling"]["frames"], facts["input"]["size"])
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-(probabilities,) = session.run(["probabilities"], {"pixels": clip[None]})
-for best in probabilities[0].argsort()[::-1][:5]:
-    print(f"{probabilities[0, best]:.4f}  {facts['labels']['names'][best]}")
+names = [output.name for output in session.get_outputs()]
+found = {name: rows[0] for name, rows in zip(names, session.run(names, {"pixels": clip[None]}), strict=True)}
+if found.get("none_of_these", False):  # only models with a threshold have it
+    print("none of these; the nearest:")
+for best in found["probabilities"].argsort()[::-1][:5]:
+    print(f"{found['probabilities'][best]:.4f}  {facts['labels']['names'][best]}")
