@@ -18,6 +18,7 @@ from m2clip.app.api import make_app
 from m2clip.app.limits import Busy, Limits, TooSlow
 from m2clip.app.service import Service
 from m2clip.app.upload_folder import UploadFolder
+from m2clip.errors import ConfigError
 from m2clip.recognizer import Recognizer
 from tests.app.jobs import Crashing
 from tests.small_inputs import moving_square, tiny_model, write_sound, write_video
@@ -137,6 +138,18 @@ def test_a_server_without_an_index_says_so(recognizer: Recognizer, tmp_path: Pat
         assert error_of(client.post("/v1/search", data={"text": "x"}), client)[:2] == (404, "no_index")
         health = client.get("/healthz")
         assert (health.status_code, health.json()["ready"]) == (503, False)
+
+
+def test_an_index_that_is_gone_is_no_fault_of_the_question(
+    client: TestClient, index: Nearest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(vector: Any, top: int) -> Any:
+        raise ConfigError("/home/somebody/index is gone")
+
+    monkeypatch.setattr(index, "search", gone)
+    status, code, message = error_of(client.post("/v1/search", data={"text": "a", "top": "1"}), client)
+    assert (status, code) == (503, "broken")
+    assert "log" in message
 
 
 def bad_file(kind: str, place: Path, good: Path) -> Path:

@@ -1,6 +1,7 @@
 """Forms are received in pieces of any size, and refused as soon as a part is too large or means nothing."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from m2clip.app.forms import Form, receive_form, shown_name
-from m2clip.app.limits import LimitError, Limits
+from m2clip.app.limits import Broken, LimitError, Limits
 from m2clip.errors import ConfigError
 
 KIND = "multipart/form-data; boundary=cut"
@@ -132,3 +133,10 @@ def test_fields_of_the_wrong_kind() -> None:
 )
 def test_a_name_is_shown_and_nothing_else(name: str, shown: str) -> None:
     assert shown_name(name) == shown
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Path, "open", lambda path, mode: io.FileIO("/dev/full", "w"))
+    with pytest.raises(Broken, match="no room for the file"):
+        received(part("file", bytes(100_000), file_name="v") + b"--cut--\r\n", tmp_path / "f", size=50_000)

@@ -169,6 +169,7 @@ _ERRORS = {
     413: "The upload, the video or the list of labels is larger than is allowed.",
     422: "The file is no video that can be read, or a field cannot be used.",
     429: "Too much is waiting; try again after the seconds in Retry-After.",
+    503: "The server's disk is full, or its index is gone.",
     504: "It took too long and was dropped.",
 }
 ERROR_ANSWERS: dict[int | str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from m2clip.app.limits import LimitError, Limits
+from m2clip.app.limits import LimitError, Limits, room
 from m2clip.errors import ConfigError
 from m2clip.labels import listed_labels
 from m2clip.terminal import harmless
@@ -97,7 +97,7 @@ async def receive_form(body: AsyncIterator[bytes], content_type: str, *, limits:
         return await _plain_form(body)
     if kind != b"multipart/form-data" or not options.get(b"boundary"):
         raise ConfigError("send a form: multipart/form-data, with the video in its field file")
-    with to.open("xb") as file:
+    with room(), to.open("xb") as file:
         parts = _Parts(limits, file)
         try:
             parser = MultipartParser(

@@ -1,6 +1,9 @@
 """What one request may take, and the errors of one that takes more."""
 
+import errno
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 from m2clip.errors import ConfigError, M2CLIPError
@@ -19,6 +22,21 @@ class Busy(M2CLIPError):
 
 class TooSlow(M2CLIPError):
     """A request took longer than it may; what had not begun was dropped."""
+
+
+class Broken(M2CLIPError):
+    """The server cannot answer now, and the request is not to blame: its disk is full, or its index is gone."""
+
+
+@contextmanager
+def room() -> Iterator[None]:
+    """What writes an upload stands in it: Broken where the disk is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Broken("the server's disk has no room for the file; try again later") from None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from starlette.responses import JSONResponse
 
-from m2clip.app.limits import Busy, LimitError, TooSlow
+from m2clip.app.limits import Broken, Busy, LimitError, TooSlow
 from m2clip.errors import ConfigError, M2CLIPError, VideoError
 
 
@@ -15,6 +15,7 @@ _KINDS: tuple[tuple[type[M2CLIPError], int, str], ...] = (
     (LimitError, 413, "too_large"),
     (Busy, 429, "busy"),
     (TooSlow, 504, "too_slow"),
+    (Broken, 503, "broken"),
     (VideoError, 422, "video"),
     (NoIndex, 404, "no_index"),
     (M2CLIPError, 422, "request"),

@@ -1,6 +1,7 @@
 """What the server can do, for its HTTP API and its page alike: decode an upload, and answer questions about it."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from m2clip.app.batching import ModelThread
 from m2clip.app.decoding import DecodePool, ReadVideo
-from m2clip.app.limits import Busy, LimitError, Limits, TooSlow
+from m2clip.app.limits import Broken, Busy, LimitError, Limits, TooSlow
 from m2clip.data.timeline_reader import WindowClips, WindowedFrames
-from m2clip.errors import ConfigError
+from m2clip.errors import ConfigError, M2CLIPError
 from m2clip.labels import Labels
 from m2clip.model.video_clip import VideoFeatures
 from m2clip.recognizer import Recognizer, mean_embedding
@@ -24,6 +25,8 @@ from m2clip.video_scores import VideoScores
 if TYPE_CHECKING:
     from m2clip.explanations import Explanation
     from m2clip.search import Found, VideoIndex
+
+_LOG = logging.getLogger(__name__)
 
 __all__ = ["Busy", "LimitError", "Limits", "ReadVideo", "Service", "TooSlow"]
 
@@ -218,7 +221,11 @@ class Service:
             async with self.in_time():
                 vector = await self.thread.run(name, lambda: recognizer.embed_text(words))
         async with self.in_time():
-            return await asyncio.to_thread(index.search, vector, top)
+            try:
+                return await asyncio.to_thread(index.search, vector, top)
+            except M2CLIPError as error:  # it was checked at the start, so this is no fault of the question
+                _LOG.error("the index cannot be searched: %s", error)
+                raise Broken("the index cannot be searched any more; the server's log says why") from None
 
     def _asked(self, model: str | None, labels: Labels | None) -> tuple[str, Recognizer, Labels | None]:
         """The model and the labels that a request means. ConfigError for a name that is none, LimitError for too many labels."""

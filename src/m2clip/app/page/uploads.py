@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from m2clip.app.limits import Busy, LimitError
+from m2clip.app.limits import Busy, LimitError, room
 from m2clip.errors import VideoError
 
 MOST_SECONDS_KEPT = 30 * 60
@@ -47,7 +47,8 @@ class Uploads:
             raise Busy(f"{self._receiving} videos are on their way here; try again in a moment")
         self._receiving += 1
         try:
-            return await self._received(pieces, name)
+            with room():
+                return await self._received(pieces, name)
         finally:
             self._receiving -= 1
 
