@@ -122,6 +122,7 @@ def test_a_backbone_is_written_as_a_checkpoint(m2: Callable[..., Ran], tmp_path:
         (("--reject", "0.05"), "0.05 of 10 videos is less than one"),
         (("--reject", "1.5"), "must be between 0 and 1"),
         (("--data", "gone.csv"), "gone.csv"),
+        (("--out", "."), ". is a folder; give the name of a file"),
     ],
 )
 def test_what_it_refuses(m2: Callable[..., Ran], learned: Path, options: tuple[str, ...], said: str) -> None:

@@ -221,6 +221,7 @@ def test_a_table_of_another_model_is_left_alone(
     with pytest.raises(ConfigError, match=r"vectors.parquet holds embeddings of another model \(.*tiny.safetensors"):
         run(other, SourceModel.of(other, "other"), table, videos)
     assert table.read_bytes() == content
+    assert not table.with_name(table.name + ".parts").exists()
     ids = {
         SourceModel.of(one, "x").model_id
         for one in (
@@ -269,3 +270,14 @@ def test_weights_that_give_no_numbers_are_told(source: SourceModel, videos: Path
     with pytest.raises(M2CLIPError, match="its embedding is not finite"):
         run(Recognizer(model, device="cpu"), source, tmp_path / "v.parquet", videos)
     assert not (tmp_path / "v.parquet").exists()
+
+
+def test_a_folder_is_no_table(
+    recognizer: Recognizer, source: SourceModel, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").mkdir()
+    for name in (".", "there", "/"):
+        with pytest.raises(ConfigError, match="is a folder; give the name of a file"):
+            run(recognizer, source, Path(name), videos)
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]

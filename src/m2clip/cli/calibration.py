@@ -78,7 +78,7 @@ def calibrate(
     from m2clip.config import BACKBONES
     from m2clip.data.manifest import ClassTable, read_manifest
     from m2clip.recognizer import find_device, find_model
-    from m2clip.report.files import results_folder
+    from m2clip.report.files import results_file
 
     model = find_model(checkpoint, weights=weights).to(find_device(device))
     if classes is None and model.info.class_names:
@@ -91,7 +91,7 @@ def calibrate(
     else:
         videos = read_manifest(data, classes=classes, root=root)
     if out is not None:
-        results_folder(out.parent)  # before the work, which would be lost
+        results_file(out)  # before the work, which would be lost
     with progress_bar("calibrating") as progress:
         found = run(
             model,

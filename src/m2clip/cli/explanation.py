@@ -60,9 +60,9 @@ def explain(
     """Show where and when in a video the model finds what speaks for a label, among all that it chooses from."""
     names = split_labels(labels)
     if out is not None:
-        from m2clip.report.files import results_folder
+        from m2clip.report.files import results_file
 
-        results_folder(out.parent)  # before the work, which would be lost
+        results_file(out)  # before the work, which would be lost
     source = text_source(templates, texts)
     recognizer = make_recognizer(
         checkpoint,

@@ -27,9 +27,9 @@ def index(
         print_json({"index": shown_uri(out), **facts, "approximate": changes.approximate})
     else:
         show(shown_uri(out))
-        way = "an approximate index, best candidates compared exactly" if changes.approximate else "all are compared"
+        way = "approximately, the best candidates exactly" if changes.approximate else "all of them"
         counts = f"{changes.added} added, {changes.changed} changed, {changes.removed} removed"
-        say(f"{changes.rows} embeddings ({counts}); searched by {way}")
+        say(f"{changes.rows} embeddings ({counts}); a search compares {way}")
 
 
 def search(

@@ -78,9 +78,9 @@ def show_clips(
     dataset.set_epoch(epoch or 0)
     names = _row_names(dataset, train)
     if out is not None:
-        from m2clip.report.files import results_folder
+        from m2clip.report.files import results_file
 
-        results_folder(out.parent)  # before the work, which would be lost
+        results_file(out)  # before the work, which would be lost
         if len(names) * dataset.sampling.frames * dataset.size**2 > _MOST_PIXELS:
             raise ConfigError(
                 f"{len(names)} views of {dataset.sampling.frames} frames are too many for one picture; "

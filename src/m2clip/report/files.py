@@ -24,6 +24,14 @@ def results_folder(path: Path) -> Path:
         ) from None
 
 
+def results_file(path: Path) -> Path:
+    """Make the folder of a file for results, as `results_folder`. ConfigError where the path itself is a folder."""
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give the name of a file")
+    results_folder(path.parent)
+    return path
+
+
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write beside the target and rename, so that an interrupted run never leaves half a file under the final name."""
     part = path.with_name(path.name + ".part")

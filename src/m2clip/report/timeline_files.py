@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from m2clip.errors import ConfigError
 from m2clip.report import figures
-from m2clip.report.files import results_folder, write_csv, write_json, write_whole
+from m2clip.report.files import results_file, write_csv, write_json, write_whole
 from m2clip.report.timeline_figure import timeline_figure
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ def check_ending(path: Path) -> None:
         raise ConfigError(f"a timeline cannot be written to {path}: its name must end in {', '.join(ENDINGS)}")
     if ending == ".png" and not figures.available():
         raise ConfigError(f"to draw {path} matplotlib is needed: pip install 'm2clip[train]'")
-    if path.is_dir():
-        raise ConfigError(f"{path} is a folder; give the name of a file")
-    results_folder(path.parent)
+    results_file(path)
 
 
 def write_timeline(

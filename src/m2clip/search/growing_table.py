@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from m2clip.data.shards.file_lock import file_lock
 from m2clip.errors import ConfigError
-from m2clip.report.files import results_folder
+from m2clip.report.files import results_file, results_folder
 from m2clip.search.source_model import SourceModel
 from m2clip.search.vector_table import KEY_COLUMNS, VectorRow, VectorTable, table_of, table_schema
 from m2clip.search.wanted_videos import Key, State
@@ -35,7 +35,7 @@ class GrowingTable:
 
     def __init__(self, out: Path, source: SourceModel) -> None:
         self._out, self._source = out, source
-        self._folder = out.with_name(out.name + ".parts")
+        self._folder = results_file(out).with_name(out.name + ".parts")
         self._pending: list[VectorRow] = []
         self._last_write = time.monotonic()
         self._lock = ExitStack()
@@ -47,7 +47,7 @@ class GrowingTable:
         try:
             self._read_keys()
         except BaseException:
-            self._lock.close()
+            self._leave()
             raise
 
     def _read_keys(self) -> None:
@@ -139,10 +139,13 @@ class GrowingTable:
         try:
             self.save()
         finally:
-            if not any(self._folder.glob("*.parquet*")):
-                (self._folder / "lock").unlink(missing_ok=True)
-                self._folder.rmdir()
-            self._lock.close()
+            self._leave()
+
+    def _leave(self) -> None:
+        if not any(self._folder.glob("*.parquet*")):
+            (self._folder / "lock").unlink(missing_ok=True)
+            self._folder.rmdir()
+        self._lock.close()
 
     def __enter__(self) -> Self:
         return self
