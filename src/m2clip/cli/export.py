@@ -55,10 +55,10 @@ def export(
     names = split_labels(labels)
     source = text_source(templates, texts)
     from m2clip.export.writing import export_video, file_format
-    from m2clip.report.files import results_folder
+    from m2clip.report.files import results_file
 
     file_format(out)  # before the work, which would be lost
-    results_folder(out.absolute().parent)
+    results_file(out.absolute())
     recognizer = make_recognizer(
         checkpoint,
         weights=weights,
