@@ -1,7 +1,6 @@
 """Name the action in a video with an exported model: python onnx_classify.py model.onnx video.mp4
 
-Needs av, numpy, pillow and onnxruntime; neither torch nor m2clip. For models that take uniform segments (the default).
-"""
+Needs av, numpy, pillow and onnxruntime, not torch or m2clip. For models that take uniform segments (the default)."""
 
 import json
 import sys
@@ -35,9 +34,7 @@ model, video = sys.argv[1:]
 facts = json.loads(Path(model).with_suffix(".json").read_text(encoding="utf-8"))
 clip = pixels(video, facts["sampling"]["frames"], facts["input"]["size"])
 session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-names = [output.name for output in session.get_outputs()]
-found = {name: rows[0] for name, rows in zip(names, session.run(names, {"pixels": clip[None]}), strict=True)}
-if found.get("none_of_these", False):  # only models with a threshold have it
-    print("none of these; the nearest:")
+found = {o.name: r[0] for o, r in zip(session.get_outputs(), session.run(None, {"pixels": clip[None]}), strict=True)}
+print("none of these; the nearest:" if found.get("none_of_these") else "the best:")  # only where a threshold was set
 for best in found["probabilities"].argsort()[::-1][:5]:
     print(f"{found['probabilities'][best]:.4f}  {facts['labels']['names'][best]}")

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
+import tempfile
 from collections.abc import Awaitable, Callable
+from multiprocessing import process
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,16 @@ def test_clips_are_those_that_this_process_would_read(video: Path) -> None:
             assert (read.clips[name].frame_seconds == right.frame_seconds).all()
         assert read.info.frame_count == opened.info.frame_count == 24
         assert (read.info.pts_seconds == opened.info.pts_seconds).all()
+
+
+def test_a_temporary_folder_too_deep_for_a_socket(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    monkeypatch.delitem(
+        process.current_process()._config, "tempdir", raising=False
+    )  # what multiprocessing found before
+    assert with_pool(lambda pool: pool.read(video, READERS, name="v")).info.frame_count == 24
 
 
 async def one_after(pool: DecodePool, job: Any, video: Path) -> tuple[str, int]:

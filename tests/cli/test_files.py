@@ -19,7 +19,7 @@ def test_info_tells_what_the_checkpoint_knows(m2: Callable[..., Ran], place: Pat
     record = json.loads(m2("info", place / "model.safetensors", "--json").out)
     assert record["class_names"] == list(NAMES)
     assert record["frames"] == 8
-    assert record["format_version"] == "2"
+    assert record["format_version"] == "3"
     text = m2("info", place / "model.safetensors").out
     assert 'class_names: ["bouncing", "moving", "spinning"]' in text
 

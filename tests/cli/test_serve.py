@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+import m2clip.app
 from tests.cli.conftest import Ran
 from tests.program import NAMES, one_sentence
 from tests.small_inputs import moving_square, tiny_model, write_video
@@ -274,6 +275,7 @@ def test_what_is_open_to_others_is_said(
 def test_a_package_that_is_missing_is_named(
     package: str, m2: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(m2clip, "app", m2clip.app)  # as it was, when the modules are back
     for name in [name for name in sys.modules if name.startswith("m2clip.app")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import multiprocessing
+import os
+import tempfile
 import threading
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +27,7 @@ from m2clip.errors import M2CLIPError, VideoError
 
 _START_SECONDS = 120.0
 _RETRY_SECONDS = 5.0
+_LONGEST_TEMPORARY_PATH = 70  # bytes; multiprocessing puts /pymp-xxxxxxxx/listener-xxxxxxxx behind it
 _MOST_JOBS = 100
 """That one process does. A decoder's memory goes to pieces with thousands of files of all sizes; a new process costs little."""
 _MOST_DOCUMENT_BYTES = 1 << 20
@@ -45,7 +48,7 @@ class DecodePool:
     """`workers` processes. `jobs` of one pool wait for a free one in the order in which they come."""
 
     def __init__(self, limits: Limits, *, workers: int = 1) -> None:
-        self._limits, self._workers = limits, workers
+        self._limits, self._workers, self._start_method = limits, workers, _start_method()
         self._video_limits = VideoLimits(limits.most_seconds, limits.most_pixels, limits.most_frames)
         self._free: asyncio.Queue[_Decoder] = asyncio.Queue()
         self._decoders: set[_Decoder] = set()
@@ -167,7 +170,7 @@ class DecodePool:
                 self._replace(decoder, failed=not done)
 
     async def _add(self) -> None:
-        decoder = _Decoder(self._limits.decode_memory_bytes)
+        decoder = _Decoder(self._limits.decode_memory_bytes, self._start_method)
         self._decoders.add(decoder)
         try:
             async with asyncio.timeout(_START_SECONDS):
@@ -203,8 +206,8 @@ class DecodePool:
 class _Decoder:
     """One process and what it sends."""
 
-    def __init__(self, memory_bytes: int) -> None:
-        self.child = Child(serve_decoding, memory_bytes, start=_start_method())
+    def __init__(self, memory_bytes: int, start: StartMethod) -> None:
+        self.child = Child(serve_decoding, memory_bytes, start=start)
         self.is_ready = False
         self.jobs = 0
         self._receiving = threading.Lock()
@@ -235,8 +238,12 @@ class _Decoder:
 
 
 def _start_method() -> StartMethod:
-    """A server of forks has the libraries loaded once, so that a new process is there in milliseconds."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    """A server of forks has the libraries loaded once, so that a new process is there in milliseconds.
+
+    It listens at a socket in the temporary folder, and a socket's path is short: 108 bytes on Linux, 104 on macOS.
+    """
+    too_deep = len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TEMPORARY_PATH
+    if too_deep or "forkserver" not in multiprocessing.get_all_start_methods():
         return "spawn"
     multiprocessing.set_forkserver_preload(["__main__", "m2clip.app.decode_process"])
     return "forkserver"
