@@ -12,6 +12,8 @@ Labels = Sequence[str] | Mapping[str, str | Sequence[str]]
 
 def listed_labels(text: str) -> list[str]:
     """'a, "b, c"' -> ["a", "b, c"]. ConfigError for an empty name or quotes that do not end."""
+    if len(text.strip().splitlines()) > 1:
+        raise ConfigError(f"{text.strip()[:_SHOWN]!r} has several lines; separate the names by commas")
     try:
         names = [name.strip() for row in csv.reader([text.strip()], skipinitialspace=True, strict=True) for name in row]
     except csv.Error as error:

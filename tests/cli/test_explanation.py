@@ -69,6 +69,8 @@ def test_wrong_usage_and_broken_files_end_in_one_sentence(m2: M2, place: Path, t
     blocked = tmp_path / "file"
     blocked.touch()
     assert "is a folder; give the name" in one_sentence(m2("explain", place / "good.mp4", *model, "--out", tmp_path))
+    refused = m2("explain", place / "good.mp4", *model, "--out", tmp_path / "strip.jpg")
+    assert "give it the ending .png" in one_sentence(refused)
     refused = m2("explain", place / "good.mp4", *model, "--out", blocked / "strip.png")
     assert "cannot be written" in one_sentence(refused)
     assert refused.code == 1

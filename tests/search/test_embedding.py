@@ -280,4 +280,6 @@ def test_a_folder_is_no_table(
     for name in (".", "there", "/"):
         with pytest.raises(ConfigError, match="is a folder; give the name of a file"):
             run(recognizer, source, Path(name), videos)
+    with pytest.raises(ConfigError, match=r"give it the ending \.parquet"):
+        run(recognizer, source, Path("vectors.txt"), videos)
     assert [path.name for path in tmp_path.rglob("*")] == ["there"]

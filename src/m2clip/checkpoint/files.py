@@ -125,8 +125,8 @@ def from_hub(identity: str, names: tuple[str, ...]) -> Path:
         return path
     if reason:
         raise CheckpointError(
-            f"the weights of {identity!r} could not be fetched from the Hugging Face hub ({reason}) and are not in its cache: "
-            "connect to the network, or download the file elsewhere and pass its path as weights"
+            f"{identity!r} could not be fetched from the Hugging Face hub ({reason}) and is not in its cache: "
+            "connect to the network, or download the file elsewhere and pass its path instead"
         )
     raise CheckpointError(f"the hub repository {identity!r} has none of {', '.join(names)}")
 

@@ -62,7 +62,7 @@ def explain(
     if out is not None:
         from m2clip.report.files import results_file
 
-        results_file(out)  # before the work, which would be lost
+        results_file(out, ending=".png")  # before the work, which would be lost
     source = text_source(templates, texts)
     recognizer = make_recognizer(
         checkpoint,

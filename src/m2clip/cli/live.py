@@ -100,8 +100,8 @@ def stream_timeline(
         finally:
             if count:
                 say(
-                    f"{count} windows, on average {waited_seconds / count:.2f} s after their pictures; {dropped} frames dropped, "
-                    f"{reconnects} new connections"
+                    f"{count} window{'s' * (count != 1)}, on average {waited_seconds / count:.2f} s after their pictures; "
+                    f"{dropped} frames dropped, {reconnects} new connections"
                 )
     if not count:
         raise ConfigError(

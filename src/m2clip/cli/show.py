@@ -80,7 +80,7 @@ def show_clips(
     if out is not None:
         from m2clip.report.files import results_file
 
-        results_file(out)  # before the work, which would be lost
+        results_file(out, ending=".png")  # before the work, which would be lost
         if len(names) * dataset.sampling.frames * dataset.size**2 > _MOST_PIXELS:
             raise ConfigError(
                 f"{len(names)} views of {dataset.sampling.frames} frames are too many for one picture; "

@@ -35,7 +35,8 @@ def fingerprint(model: VideoCLIP, tensors: Mapping[str, Tensor], **others: Any) 
 def model_id(model: VideoCLIP, **others: Any) -> str:
     """SHA-256, in hex, of a model's tensors, settings and strength, and of `others`, as JSON.
 
-    Unlike a `fingerprint` it is the same on every machine, under every version: it tells whose embeddings may be compared.
+    Unlike a `fingerprint` it is the same on every machine, and under every version whose records have the same fields: it
+    tells whose embeddings may be compared.
     """
     return _digest({**_facts(model), **others}, model.state_dict())
 

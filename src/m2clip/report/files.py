@@ -24,10 +24,12 @@ def results_folder(path: Path) -> Path:
         ) from None
 
 
-def results_file(path: Path) -> Path:
-    """Make the folder of a file for results, as `results_folder`. ConfigError where the path itself is a folder."""
+def results_file(path: Path, *, ending: str = "") -> Path:
+    """Make the folder of a file for results, as `results_folder`. ConfigError where the path is a folder or ends otherwise."""
     if path.is_dir():
         raise ConfigError(f"{path} is a folder; give the name of a file")
+    if not path.name.lower().endswith(ending):
+        raise ConfigError(f"{path} would not hold what its ending says; give it the ending {ending}")
     results_folder(path.parent)
     return path
 

@@ -35,7 +35,7 @@ class GrowingTable:
 
     def __init__(self, out: Path, source: SourceModel) -> None:
         self._out, self._source = out, source
-        self._folder = results_file(out).with_name(out.name + ".parts")
+        self._folder = results_file(out, ending=".parquet").with_name(out.name + ".parts")
         self._pending: list[VectorRow] = []
         self._last_write = time.monotonic()
         self._lock = ExitStack()

@@ -58,3 +58,8 @@ def test_a_map_lies_over_its_frame_and_the_largest_share_fills_its_bar() -> None
     assert "m2-change" not in page
     assert page.index('style="width:25%"') < page.index('style="width:100%"')
     assert page.index("20.0 % of all") < page.index("80.0 % of all")
+
+
+def test_a_sentence_begins_with_a_capital_and_a_files_name_as_it_is() -> None:
+    assert "<p>The text is empty</p>" in markup.trouble("the text is empty")
+    assert "<p>zero.mp4 is empty</p>" in markup.trouble("zero.mp4 is empty")

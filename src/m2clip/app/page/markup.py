@@ -38,7 +38,8 @@ def done(text: str) -> str:
 
 def trouble(sentence: str, *, remedy: str = "") -> str:
     """What went wrong, in the server's own sentence, and what to do."""
-    sentence = sentence[:1].upper() + sentence[1:]
+    if "." not in sentence.split(" ")[0]:  # a file's name stays as it is
+        sentence = sentence[:1].upper() + sentence[1:]
     more = f'<p class="m2-remedy">{escape(remedy)}</p>' if remedy else ""
     return f'<div class="m2-trouble"><p>{escape(sentence)}</p>{more}</div>'
 
