@@ -85,10 +85,13 @@ def table(document: dict[str, Any]) -> str:
     for kind, found in together["kinds"].items():
         statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(found["statuses"].items()))
         rows.append(f"| {kind} | {statuses} | {found['p50_seconds']} | {found['p99_seconds']} |")
+    course = memory["course"]
+    own = [one["server_own_mb"] for one in course if one["seconds"] >= 60] or [course[-1]["server_own_mb"]]
     rows += [
         "",
         f"Memory of the server and its processes: {memory['first_mb']:,} MB at the start of the load, {memory['last_mb']:,} MB at its end, "
-        f"{memory['most_mb']:,} MB at most; over the second half it changed by {memory['slope_mb_per_minute']} MB a minute. "
+        f"{memory['most_mb']:,} MB at most; over the second half it changed by {memory['slope_mb_per_minute']} MB a minute "
+        f"(decoders come and go). Of the server alone: {own[0]:,} MB a minute after the start, {own[-1]:,} MB at the end. "
         f"Clips that went through the model together: {document['clips_per_batch']} in the mean. Up after {document['start_seconds']} s, "
         f"stopped within {document['stop']['stop_seconds']} s.",
         f"{document['videos']} videos, model {document['settings']['checkpoint']}, on {document['machine']['processor']}, "
