@@ -2,7 +2,7 @@
 
 import json
 
-from m2clip.terminal import harmless
+from m2clip.terminal import aligned, harmless
 
 
 def test_what_steers_a_terminal_is_escaped_and_the_rest_stays() -> None:
@@ -15,3 +15,7 @@ def test_what_steers_a_terminal_is_escaped_and_the_rest_stays() -> None:
 def test_json_keeps_its_meaning() -> None:
     names = ["a\x9b2Jb", "c\u202ed\u2029", "line\nfeed"]
     assert json.loads(harmless(json.dumps(names, ensure_ascii=False, indent=2))) == names
+
+
+def test_columns_stand_one_below_another() -> None:
+    assert aligned([["a", "bc", ""], [100, "d", "e"], ["", 2.5, ""]]) == ["a    bc", "100  d    e", "     2.5"]

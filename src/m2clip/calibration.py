@@ -24,6 +24,7 @@ from m2clip.model.info import Calibration, texts_sha256
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.report.reliability import calibration_error, reliability
 from m2clip.scoring import Reading, calibrated
+from m2clip.terminal import aligned
 
 FORMAT_VERSION = 1
 FEW_VIDEOS = 50
@@ -53,8 +54,7 @@ class Calibrated:
                     *(f"{nll[when]:.3f}" for when in ("before", "after")),
                 ]
             )
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = aligned(rows)
         found = self.document["none_of_these"]
         if found is not None:
             lines.append(

@@ -23,6 +23,7 @@ from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, figures, measure
 from m2clip.report.files import results_folder, write_csv, write_json, write_whole
 from m2clip.scoring import Reading, class_embeddings
+from m2clip.terminal import aligned
 
 STRENGTHS = tuple(k / 10 for k in range(11))
 FORMAT_VERSION = 1
@@ -85,8 +86,7 @@ class StrengthCurve:
             values = [point.trained[point.reading].top1]
             values += [point.novel.top1, point.score] if point.novel else []
             rows.append([f"{point.strength:g}", *(f"{100 * value:.1f} %" for value in values)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = aligned(rows)
         best = self.best
         return "\n".join([*lines, f"best by {self.chosen_by}: strength {best.strength:g} ({100 * best.score:.1f} %)"])
 

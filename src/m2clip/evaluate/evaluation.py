@@ -42,6 +42,7 @@ from m2clip.protocol.file import Kind
 from m2clip.report import Metrics, accuracy_table, masked_word_lines, measure, write_evaluation
 from m2clip.report.bad_files import write_file_tables
 from m2clip.scoring import Reading
+from m2clip.terminal import aligned
 
 FORMAT_VERSION = 1
 
@@ -69,8 +70,6 @@ class Evaluation:
         used = self.document["protocol"]
         views, data = used["views"], used["data"]
         table = accuracy_table(self.metrics)
-        rows = [list(map(str, row)) for row in (table.header, *table.rows)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         sampling = ClipSampling(**{name: used[name] for name in SETTINGS})
         told = used["trained_sampling"] and sampling.departures(ClipSampling(**used["trained_sampling"]))
         weakened = "" if used["strength"] == 1 else f", adapter strength {used['strength']:g}"
@@ -83,10 +82,7 @@ class Evaluation:
                 + (f", {data['damaged']} damaged" if data["damaged"] else ""),
                 *(told or ()),
                 texts_and_weights(used),
-                *(
-                    "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-                    for row in rows
-                ),
+                *aligned([table.header, *table.rows]),
                 *rejection_lines(self.document.get("none_of_these")),
                 *masked_word_lines(self.document.get("masked_words", {})),
             ]

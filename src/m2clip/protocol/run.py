@@ -18,6 +18,7 @@ from m2clip.protocol.loading import Protocol, need_some_video
 from m2clip.report import Metrics
 from m2clip.report.files import results_folder, write_json, write_whole
 from m2clip.report.page import Section, Table, page
+from m2clip.terminal import aligned
 
 FORMAT_VERSION = 1
 
@@ -38,10 +39,7 @@ class ProtocolResult:
             lines += ["", f"{name}: {evaluation.summary()}"]
         if len(self.parts) > 1:
             table = _table(self.document["summary"])
-            cells = [list(map(str, row)) for row in (table.header, *table.rows)]
-            widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-            lines += ["", table.caption]
-            lines += ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
+            lines += ["", table.caption, *aligned([table.header, *table.rows])]
         return "\n".join(lines)
 
     def write(self, out: str | Path) -> list[str]:
