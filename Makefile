@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # xdist workers, each with one thread
 JOBS ?= 2
 
-.PHONY: demo test check bench setup clean
+.PHONY: demo test check bench torture setup clean
 
 # For work on m2clip itself: with linters, type checker and the references of the parity tests.
 setup: $(VENV)/.dev
@@ -32,6 +32,10 @@ check: setup
 # What docs/performance.md tells, measured on this machine; it should have nothing else to do.
 bench: setup
 	$(BIN)/python benchmarks/bench.py run
+
+# What docs/reliability.md tells: kills, broken files, many processes; exit code 1 where anything was lost.
+torture: setup
+	$(BIN)/python benchmarks/torture.py
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
