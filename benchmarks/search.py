@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from speed.markdown import put_between
 
+from m2clip.bulk.vector_table import VectorRow, table_of, table_schema
 from m2clip.search import SourceModel, VideoIndex, video_index
 from m2clip.search.building import build_index
-from m2clip.search.vector_table import VectorRow, table_of, table_schema
 from m2clip.study.measure import machine
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -25,6 +25,7 @@ ORDER = (
     ("check", "protocol"),
     ("timeline", "video_scores"),
     ("train", "evaluate", "recognizer"),
+    ("bulk",),
     ("explanations", "calibration", "search", "live", "export", "hub"),
     ("protocol.run", "protocol.preview"),  # they measure; to read a protocol costs nothing
     ("strength",),

@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from m2clip import ConfigError, Recognizer
+from m2clip.bulk.vector_table import VectorRow, table_of
 from m2clip.search import SourceModel, VideoIndex, building
 from m2clip.search.building import build_index
-from m2clip.search.vector_table import VectorRow, table_of
 from m2clip.search.video_index import connected
-from tests.search.conftest import ODD, unit_rows
+from tests.bulk.conftest import ODD, unit_rows
 from tests.small_inputs import tiny_model
 
 pytest.importorskip("lancedb")

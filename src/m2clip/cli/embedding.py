@@ -98,9 +98,9 @@ def embed(
         print_json({**model_facts(recognizer, checkpoint), "unit_norm": True, "videos": results})
         raise typer.Exit(code)
 
-    from m2clip.search.embedding import embed_videos
-    from m2clip.search.source_model import SourceModel
-    from m2clip.search.wanted_videos import wanted_videos
+    from m2clip.bulk.embedding import embed_videos
+    from m2clip.bulk.source_model import SourceModel
+    from m2clip.bulk.wanted_videos import wanted_videos
 
     wanted = wanted_videos(sources, classes=classes, root=root)
     source = SourceModel.of(recognizer, checkpoint, weights=weights, every_seconds=every)

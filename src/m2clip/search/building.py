@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from m2clip.bulk.source_model import SourceModel
+from m2clip.bulk.vector_table import VectorTable, row_ids, table_schema
 from m2clip.errors import ConfigError
-from m2clip.search.source_model import SourceModel
-from m2clip.search.vector_table import VectorTable, row_ids, table_schema
 from m2clip.search.video_index import TABLE, connected, naming_failures, open_table, shown_uri, source_of
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from m2clip.bulk.source_model import METADATA_KEY, SourceModel, id_of
 from m2clip.data.web import is_web_address, shown_address
 from m2clip.errors import ConfigError
 from m2clip.recognizer import Recognizer
-from m2clip.search.source_model import METADATA_KEY, SourceModel, id_of
 
 if TYPE_CHECKING:
     from lancedb.db import DBConnection

@@ -15,12 +15,12 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from m2clip.bulk.source_model import SourceModel
+from m2clip.bulk.vector_table import KEY_COLUMNS, VectorRow, VectorTable, table_of, table_schema
+from m2clip.bulk.wanted_videos import Key, State
 from m2clip.data.shards.file_lock import file_lock
 from m2clip.errors import ConfigError
 from m2clip.report.files import results_file, results_folder
-from m2clip.search.source_model import SourceModel
-from m2clip.search.vector_table import KEY_COLUMNS, VectorRow, VectorTable, table_of, table_schema
-from m2clip.search.wanted_videos import Key, State
 
 PART_SECONDS = 30.0
 """How long rows wait in memory before they are written: what a kill costs."""

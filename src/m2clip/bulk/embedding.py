@@ -7,6 +7,11 @@ from pathlib import Path
 
 import torch
 
+from m2clip.bulk.growing_table import GrowingTable
+from m2clip.bulk.source_model import SourceModel
+from m2clip.bulk.stretches import STRETCHES_AT_A_TIME, ReadStretches, StretchDataset, StretchReader
+from m2clip.bulk.vector_table import VectorRow
+from m2clip.bulk.wanted_videos import Key, State, WantedVideos, state_of
 from m2clip.data.dataset import MOST_LOST, BadFile, DamagedFile, Item
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.readers import FILE_SECONDS
@@ -15,11 +20,6 @@ from m2clip.data.transforms import PixelStatistics
 from m2clip.errors import ConfigError, M2CLIPError
 from m2clip.recognizer import Recognizer, mean_embedding
 from m2clip.report.bad_files import BAD_FILES, DAMAGED_FILES, FileReport, write_file_tables
-from m2clip.search.growing_table import GrowingTable
-from m2clip.search.source_model import SourceModel
-from m2clip.search.stretches import STRETCHES_AT_A_TIME, ReadStretches, StretchDataset, StretchReader
-from m2clip.search.vector_table import VectorRow
-from m2clip.search.wanted_videos import Key, State, WantedVideos, state_of
 
 _LONG_VIDEOS_AT_A_TIME = 16  # whose first stretches are read before the further ones; what a kill may cost
 CLIPS_AT_A_TIME = 16

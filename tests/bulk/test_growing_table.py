@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from m2clip import Recognizer
-from m2clip.search import SourceModel
-from m2clip.search.embedding import embed_videos
-from m2clip.search.wanted_videos import wanted_videos
-from tests.search.conftest import fill
+from m2clip.bulk.embedding import embed_videos
+from m2clip.bulk.source_model import SourceModel
+from m2clip.bulk.wanted_videos import wanted_videos
+from tests.bulk.conftest import fill
 from tests.small_inputs import moving_square, write_video
 
 # Runs the command line and kills its own process, as no handler and no `finally` can see: when three videos are in parts
@@ -23,7 +23,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 from m2clip.cli import main
-from m2clip.search import growing_table
+from m2clip.bulk import growing_table
 
 moment = sys.argv.pop(1)
 growing_table.PART_SECONDS = 0.0
@@ -107,7 +107,7 @@ def test_a_part_counts_more_than_the_table_before_it(
     embed_videos(recognizer, wanted_videos([str(video)]), out, source)
     write_video(video, moving_square(shift=5))
     with monkeypatch.context() as patched:
-        patched.setattr("m2clip.search.growing_table.GrowingTable.finish", None)
+        patched.setattr("m2clip.bulk.growing_table.GrowingTable.finish", None)
         with pytest.raises(TypeError):
             embed_videos(recognizer, wanted_videos([str(video)]), out, source)
     done = embed_videos(recognizer, wanted_videos([str(video)]), out, source)

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from m2clip.bulk.source_model import METADATA_KEY, SourceModel
 from m2clip.errors import ConfigError
-from m2clip.search.source_model import METADATA_KEY, SourceModel
 
 KEY_COLUMNS = ("path", "start_seconds", "end_seconds", "size_bytes", "mtime_ns")
 ROWS_AT_A_TIME = 8192

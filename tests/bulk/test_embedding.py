@@ -16,15 +16,15 @@ import torch
 from PIL import Image
 
 from m2clip import ConfigError, ManifestError, Recognizer, Video, VideoError
+from m2clip.bulk.embedding import Embedded, embed_videos
+from m2clip.bulk.source_model import SourceModel
+from m2clip.bulk.stretches import ReadStretches, StretchDataset
+from m2clip.bulk.wanted_videos import wanted_videos
 from m2clip.data.parts import shown_part
 from m2clip.data.samples import Sample
 from m2clip.data.shards.file_lock import file_lock
 from m2clip.errors import M2CLIPError
-from m2clip.search import SourceModel
-from m2clip.search.embedding import Embedded, embed_videos
-from m2clip.search.stretches import ReadStretches, StretchDataset
-from m2clip.search.wanted_videos import wanted_videos
-from tests.search.conftest import fill
+from tests.bulk.conftest import fill
 from tests.small_inputs import moving_square, tiny_model, write_video
 
 
