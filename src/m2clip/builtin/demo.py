@@ -68,7 +68,7 @@ def run_demo(
     )
     tell("2/4 adapting the tiny CLIP to the base classes")
     config = _config(out, seed=seed)
-    best = train(config, resume=resumed, progress=progress)
+    best = train(config, resume="auto", progress=progress)
     tell("3/4 evaluating on base and novel classes, beside the frozen CLIP")
     manifests = {
         "base": read_manifest(out / "data/base/test.csv", classes=out / "data/base/classes.csv"),

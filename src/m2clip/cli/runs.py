@@ -38,6 +38,7 @@ from m2clip.cli.options import (
 from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.cli.protocols import Choose, PlainData, find_protocol
 from m2clip.cli.protocols import dry_run as show_dry_run
+from m2clip.errors import ConfigError
 from m2clip.launcher import read_launcher
 
 if TYPE_CHECKING:
@@ -65,16 +66,24 @@ def train(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="As in train.epochs=3.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the same folder stopped.")] = False,
+    auto_resume: Annotated[
+        bool,
+        typer.Option(
+            "--auto-resume", help="As --resume, or begin where there is no run yet: for jobs that start again."
+        ),
+    ] = False,
     json: Json = False,
     local_rank: LocalRank = None,
 ) -> None:
     """Train adapters and heads on labelled videos; CLIP stays frozen."""
     from m2clip.config import load_config
 
+    if resume and auto_resume:
+        raise ConfigError("--resume needs a run and --auto-resume needs none; give one of them")
     settings = load_config(config, overrides or ())
     from m2clip.train import train as run
 
-    best = run(settings, resume=resume)
+    best = run(settings, resume="auto" if auto_resume else resume)
     if read_launcher(os.environ).rank > 0:
         return
     if json:

@@ -151,14 +151,14 @@ def _model(cell: Cell) -> "VideoCLIP":
     from m2clip.checkpoint import load
     from m2clip.recognizer import find_device
     from m2clip.study.measure import untrained
-    from m2clip.train import STATE, train
+    from m2clip.train import train
     from m2clip.train.loop import BEST
 
     if not cell.trains:
         return untrained(cell.config).to(find_device())
     out = Path(cell.config.out)
     if not (cell.folder / RESULT).exists():
-        train(cell.config, resume=(out / STATE).exists(), progress=False)
+        train(cell.config, resume="auto", progress=False)
     return load(out / BEST).to(find_device())
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -46,14 +46,15 @@ LAST, BEST, STATE = "last.safetensors", "best.safetensors", "last.state.pt"
 TEST = "test"
 
 
-def train(config: RunConfig, *, resume: bool = False, progress: bool | None = None) -> Path:
+def train(config: RunConfig, *, resume: bool | Literal["auto"] = False, progress: bool | None = None) -> Path:
     """Train by `config` and return the path of the best checkpoint.
 
     After each epoch `config.out` gets last.safetensors, best.safetensors (by validation top-1; the last where there is no
     validation data) and last.state.pt; metrics.jsonl and tensorboard/ grow with each step. `resume` goes on after the last
-    finished epoch: on a CPU with the same weights, to the last bit, as a run without a break. `progress`: a bar; None: on a
-    terminal. With `data.test`, the best checkpoint is measured at the end and `config.out`/test gets its report. With
-    `train.average` the checkpoints hold averaged weights, and validation measures them, once averaging has begun.
+    finished epoch: on a CPU with the same weights, to the last bit, as a run without a break; "auto" begins where there is no
+    run yet. `progress`: a bar; None: on a terminal. With `data.test`, the best checkpoint is measured at the end and
+    `config.out`/test gets its report. With `train.average` the checkpoints hold averaged weights, and validation measures them,
+    once averaging has begun.
 
     Raises ConfigError and ManifestError for settings and lists that cannot be used, VideoError for a bad file where
     `data.on_bad_file` is stop or where none can be read, NonFiniteLoss with term, step, process and files.
@@ -62,7 +63,8 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
     main, ranks = fabric.is_global_zero, fabric.world_size
     options, out = config.train, Path(config.out)
     training, validation, test = read_data(config)
-    state = read_state(config, out / STATE) if resume else None
+    goes_on = (out / STATE).exists() if resume == "auto" else resume
+    state = read_state(config, out / STATE) if goes_on else None
     if state is None and (out / STATE).exists():
         raise ConfigError(f"{out} already holds a run; resume it, or give another folder with out=FOLDER")
     results_folder(out)
@@ -140,7 +142,7 @@ def train(config: RunConfig, *, resume: bool = False, progress: bool | None = No
 
         files = FileReport(policy=config.data.on_bad_file, tell=warn)
         bad_in_validation: Sequence[BadFile] = ()
-        for sentence in doubts(config, training, validation, test) if main and not resume else ():
+        for sentence in doubts(config, training, validation, test) if main and state is None else ():
             warn(sentence)
 
         for epoch in range(first_epoch, last_epoch):
