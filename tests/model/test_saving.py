@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from m2clip import load
 from m2clip.errors import CheckpointError
-from m2clip.model.saving import replace_file
+from m2clip.model.saving import replace_file, serialized
 from m2clip.train.state import TrainingState
 from tests.small_inputs import tiny_model
 
@@ -64,3 +65,16 @@ def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CheckpointError, match=r"file/last\.safetensors cannot be written \(.*\); free space or choose"):
         tiny_model().save(tmp_path / "file/last.safetensors")
+
+
+def test_the_same_content_is_the_same_bytes(tmp_path: Path) -> None:
+    model = tiny_model(("a", "b\u00e9"))
+    files = {model.save(tmp_path / f"{n}.safetensors").read_bytes() for n in range(8)}  # eight orders of four keys
+    assert len(files) == 1
+    tensors = {"b": torch.arange(3), "a": torch.ones(2, 2)}
+    content = serialized(tensors, {"z": "1", "\u00e9": '"2"', "a": ""})
+    (tmp_path / "file.safetensors").write_bytes(content)
+    with safe_open(tmp_path / "file.safetensors", framework="pt") as file:
+        assert file.metadata() == {"z": "1", "\u00e9": '"2"', "a": ""}
+        assert all(torch.equal(file.get_tensor(name), tensor) for name, tensor in tensors.items())
+    assert (8 + int.from_bytes(content[:8], "little")) % 8 == 0

@@ -7,13 +7,12 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialized
 
 from m2clip.checkpoint.files import checkpoint_file, read_header, read_tensors
 from m2clip.config import BACKBONES
 from m2clip.errors import CheckpointError
 from m2clip.model.info import ModelInfo, first_fault
-from m2clip.model.saving import replace_file
+from m2clip.model.saving import replace_file, serialized
 from m2clip.model.video_clip import FORMAT_VERSION, checkpoint_header
 
 

@@ -1,10 +1,29 @@
 """Checkpoints and training states on disk: written whole, or the file of before stays as it was."""
 
+import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from safetensors.torch import save
+from torch import Tensor
+
 from m2clip.errors import CheckpointError
+
+
+def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """A safetensors file with `metadata` in its header: the same bytes for the same content, whichever process makes them.
+
+    The library takes the metadata's keys in the order of a hash table, which differs from one call to the next.
+    """
+    content = save(dict(tensors), metadata=dict(metadata))
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[end:]))
 
 
 def replace_file(path: Path, content: bytes | memoryview) -> None:

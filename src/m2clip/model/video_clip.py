@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save as serialized
 from torch import Tensor, nn
 
 from m2clip import __version__
@@ -16,7 +15,7 @@ from m2clip.model.adapters import Residual
 from m2clip.model.clip import CLIP, Block, VisionTower
 from m2clip.model.heads import VisualHead
 from m2clip.model.info import ModelInfo
-from m2clip.model.saving import replace_file
+from m2clip.model.saving import replace_file, serialized
 from m2clip.model.towers import (
     NO_TEXT_ADAPTERS,
     NO_VISION_ADAPTERS,
