@@ -1,6 +1,7 @@
 """What goes wrong in a process that decodes costs its own job, and another process takes its place."""
 
 import asyncio
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -12,14 +13,16 @@ from typing import Any
 import pytest
 
 from m2clip.app.decode_process import ClipsJob, VideoLimits
-from m2clip.app.decoding import DecodePool
+from m2clip.app.decoding import DecodePool, _Decoder
 from m2clip.app.limits import LimitError, Limits
+from m2clip.app.service import Service
 from m2clip.data.clip_reader import ClipReader
 from m2clip.data.sampling import ClipSampling
 from m2clip.data.video import Video
-from m2clip.errors import VideoError
+from m2clip.errors import M2CLIPError, VideoError
+from m2clip.recognizer import Recognizer
 from tests.app.jobs import Crashing, Hanging, Hungry, Lying, Writing
-from tests.small_inputs import moving_square, write_video
+from tests.small_inputs import moving_square, tiny_model, write_video
 
 READERS = {"m": ClipReader(ClipSampling(frames=4), 32), "n": ClipReader(ClipSampling(frames=2), 16, views_temporal=3)}
 
@@ -143,6 +146,32 @@ def test_messages_tell_the_clients_name_and_no_path(tmp_path: Path) -> None:
         with_pool(lambda pool: pool.read(tmp_path / "secret", READERS, name="mine.mp4"))
     assert str(failed.value).startswith("cannot read mine.mp4: ")
     assert str(tmp_path) not in str(failed.value)
+
+
+@pytest.mark.parametrize("error", [EOFError, RuntimeError])
+def test_a_pool_that_does_not_start_leaves_no_process(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+
+    class OneFails(_Decoder):
+        def receive(self) -> Any:
+            started.append(self)
+            if len(started) == 2:
+                raise error("does not start")
+            return super().receive()
+
+    async def run() -> None:
+        service = Service({"m": Recognizer(tiny_model(), web=None)}, workers=3)
+        with pytest.raises(M2CLIPError if error is EOFError else error, match="does not start"):
+            await service.start()
+        assert not service.ready
+        assert not service.thread.alive
+        await service.stop()
+
+    before = set(multiprocessing.active_children())
+    monkeypatch.setattr("m2clip.app.decoding._Decoder", OneFails)
+    asyncio.run(run())
+    assert len(started) == 3
+    assert set(multiprocessing.active_children()) <= before
 
 
 def test_jobs_are_plain_data(video: Path) -> None:

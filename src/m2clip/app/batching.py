@@ -71,7 +71,8 @@ class ModelThread:
                 job.result.cancel()
             self._jobs.clear()
             self._news.notify()
-        self._thread.join()
+        if self._thread.ident is not None:  # else it was never started
+            self._thread.join()
 
     @property
     def waiting(self) -> int:

@@ -65,13 +65,23 @@ class DecodePool:
         return sum(decoder.is_ready for decoder in self._decoders)
 
     async def start(self) -> None:
-        """Start the processes; ConfigError where they do not get ready."""
-        await asyncio.gather(*(self._add() for _ in range(self._workers)))
+        """Start the processes. M2CLIPError where one of them does not get ready; then none is left."""
+        starting = [asyncio.create_task(self._add()) for _ in range(self._workers)]
+        try:
+            await asyncio.gather(*starting)
+        except BaseException:
+            for task in starting:
+                task.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         """End all processes, whatever they do."""
-        for task in self._refills:
+        refills = [*self._refills]
+        for task in refills:
             task.cancel()
+        await asyncio.gather(*refills, return_exceptions=True)
         decoders, self._decoders = self._decoders, set()
         for decoder in decoders:
             decoder.child.kill()
@@ -170,14 +180,18 @@ class DecodePool:
                 self._replace(decoder, failed=not done)
 
     async def _add(self) -> None:
-        decoder = _Decoder(self._limits.decode_memory_bytes, self._start_method)
-        self._decoders.add(decoder)
+        decoder = None
         try:
+            decoder = _Decoder(self._limits.decode_memory_bytes, self._start_method)
+            self._decoders.add(decoder)
             async with asyncio.timeout(_START_SECONDS):
                 await asyncio.get_running_loop().run_in_executor(self._threads, decoder.receive)
-        except (TimeoutError, EOFError, OSError, ValueError):
-            self._decoders.discard(decoder)
-            decoder.end()
+        except BaseException as error:
+            if decoder is not None:
+                self._decoders.discard(decoder)
+                decoder.end()
+            if not isinstance(error, TimeoutError | EOFError | OSError | ValueError):
+                raise
             raise M2CLIPError(
                 "a process that decodes videos does not start; free some memory, or take fewer workers"
             ) from None

@@ -36,8 +36,9 @@ def set_up_logs() -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    # It warns of each form that is none; its request has a line.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)
+    # They warn of each form, head or upgrade that is none, which costs a stranger nothing to send.
+    for name in ("python_multipart", "uvicorn.error"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 class Journal:

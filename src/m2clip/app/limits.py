@@ -69,6 +69,8 @@ class Limits:
     """How long a request may take once its upload is here."""
     most_waiting: int = 32
     """Requests that are worked on or wait; one more is turned away."""
+    most_connections: int = 256
+    """That are open at once, the page's included; see `connections`."""
     most_batch: int = 8
     """Clips that go through the model together."""
     batch_wait_seconds: float = 0.004

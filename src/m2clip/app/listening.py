@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from m2clip.app.api import make_app
+from m2clip.app.connections import BoundedProtocol
 from m2clip.app.guard import loopback_hosts
 from m2clip.app.journal import set_up_logs
 from m2clip.app.service import Service
@@ -39,39 +39,6 @@ def bound_socket(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}, port {port} ({error.strerror}); try another --port, or 0 for any"
         ) from None
     return listening
-
-
-class PunctualProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """HTTP on one connection, which ends where the head of a request does not arrive in time (uvicorn would wait for ever)."""
-
-    head_seconds = 10.0
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        """Begin to wait."""
-        super().connection_made(transport)
-        self._wait()
-
-    def data_received(self, data: bytes) -> None:
-        """Wait on, unless a whole head is here."""
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._stop_waiting()
-        elif self._timer is None:
-            self._wait()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def _wait(self) -> None:
-        self._timer = self.loop.call_later(self.head_seconds, self.transport.close)
-
-    def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
 
 def open_to_others(host: str) -> bool:
@@ -125,17 +92,26 @@ async def _run(
             from m2clip.app.page import mount_page
 
             mount_page(app, service)
-        await _serve(app, listening, host=host, stop_seconds=stop_seconds, ready=ready)
+        await _serve(app, listening, service.limits.most_connections, host=host, stop_seconds=stop_seconds, ready=ready)
     finally:
         await service.stop()
 
 
 async def _serve(
-    app: FastAPI, listening: socket.socket, *, host: str, stop_seconds: int, ready: Callable[[str], None]
+    app: FastAPI,
+    listening: socket.socket,
+    most: int,
+    *,
+    host: str,
+    stop_seconds: int,
+    ready: Callable[[str], None],
 ) -> None:
+    class Protocol(BoundedProtocol):
+        most_connections = most
+
     config = uvicorn.Config(
         app,
-        http=PunctualProtocol,
+        http=Protocol,
         log_config=None,
         access_log=False,
         server_header=False,

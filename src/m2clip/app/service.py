@@ -68,10 +68,11 @@ class Service:
         return self._started and self.thread.alive and self.pool.ready > 0
 
     async def start(self) -> None:
-        """Start what works in the background."""
+        """Start what works in the background: all of it, or, where M2CLIPError is raised, none."""
         if not self._started:
-            self.thread.start()
+            # The processes first: where they do not start, nothing is left to be stopped.
             await self.pool.start()
+            self.thread.start()
             self._started = True
 
     async def stop(self) -> None:

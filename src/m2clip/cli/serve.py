@@ -59,6 +59,9 @@ def serve(
     most_labels: Annotated[int, typer.Option("--max-labels", min=1, help="Labels of a request.")] = 1000,
     decoders: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that decode uploads.")] = 2,
     queue: Annotated[int, typer.Option("--queue", min=1, help="Requests at a time; one more is answered 429.")] = 32,
+    connections: Annotated[
+        int, typer.Option("--connections", min=1, help="Connections at a time; those that only wait give way.")
+    ] = 256,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Clips that go through the model together.")] = 8,
     request_seconds: Annotated[
         float, typer.Option("--timeout", min=0.001, help="Seconds that a request may take.")
@@ -97,6 +100,7 @@ def serve(
         most_pixels=most_pixels,
         most_labels=most_labels,
         most_waiting=queue,
+        most_connections=connections,
         most_batch=batch,
         receive_seconds=receive_seconds,
         request_seconds=request_seconds,
