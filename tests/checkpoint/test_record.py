@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from m2clip.checkpoint import create, load
-from m2clip.checkpoint.files import read_header
 from m2clip.checkpoint.record import read_record
+from m2clip.checkpoint.safetensors_files import read_header
 from m2clip.data.sampling import ClipSampling
 from m2clip.errors import CheckpointError, ConfigError
 from tests.small_inputs import tiny_model

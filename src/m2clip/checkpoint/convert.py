@@ -10,7 +10,7 @@ from m2clip.checkpoint.files import read_tensors
 from m2clip.checkpoint.layouts import clip_state, infer_sizes
 from m2clip.checkpoint.publisher import stated_beside
 from m2clip.checkpoint.reference import from_reference
-from m2clip.config import BACKBONES, BackboneConfig
+from m2clip.config import BACKBONES, BackboneConfig, checked
 from m2clip.errors import CheckpointError
 from m2clip.model.video_clip import VideoCLIP
 
@@ -69,6 +69,7 @@ def _backbone(tensors: Mapping[str, Tensor], *, source: Path, quick_gelu: bool) 
             "copy of its hub folder, beside open_clip_config.json or config.json"
         )
     heads = {"vision_heads": stated.vision_heads, "text_heads": stated.text_heads}
-    sizes = sizes.model_copy(update={name: count for name, count in heads.items() if count is not None})
+    known_heads = {name: count for name, count in heads.items() if count is not None}
+    sizes = checked(BackboneConfig, sizes.model_dump() | known_heads, where=f"the config file beside {source}")
     named = (name for name, known in BACKBONES.items() if known.model_copy(update={"quick_gelu": quick_gelu}) == sizes)
     return next(named, sizes)

@@ -2,17 +2,15 @@
 
 import hashlib
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from m2clip.checkpoint.pytorch_files import read_plain
+from m2clip.checkpoint.safetensors_files import is_safetensors, read_safetensors
 from m2clip.checkpoint.torchscript import is_torchscript, read_torchscript
 from m2clip.errors import CheckpointError
 
@@ -44,32 +42,12 @@ def read_tensors(path: str | Path) -> TensorFile:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(f"{path} {what}; a weight file is needed (.safetensors, .pt, .pth or .bin)")
-    if path.suffix == ".safetensors" or _is_safetensors(path):
-        tensors, metadata = _read_safetensors(path)
+    if path.suffix == ".safetensors" or is_safetensors(path):
+        tensors, metadata = read_safetensors(path)
         return TensorFile(tensors, metadata, sha256(path))
-    _refuse_blown_up(path)
-    if is_torchscript(path):
-        return TensorFile(unwrapped(read_torchscript(path), path), {}, sha256(path), is_torchscript=True)
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # of a dozen kinds, whose texts speak of how to run what the file holds
-        raise CheckpointError(
-            f"{path} is no file of plain tensors and is not opened otherwise: it is damaged, of another kind, or holds whole objects; "
-            "copy it again, or save its state dict alone"
-        ) from None
-    return TensorFile(unwrapped(loaded, path), {}, sha256(path))
-
-
-def read_header(path: str | Path) -> dict[str, str]:
-    """The metadata of a safetensors file; empty where there is none. Costs no tensor."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is no readable safetensors file ({error}); it may be cut off, so copy it again"
-        ) from None
+    archive = is_torchscript(path)
+    tensors = unwrapped(read_torchscript(path) if archive else read_plain(path), path)
+    return TensorFile(tensors, {}, sha256(path), is_torchscript=archive)
 
 
 def from_hub(identity: str, names: tuple[str, ...]) -> Path:
@@ -143,32 +121,6 @@ def _same_bytes(path: Path, stated: str | None, *, where: str) -> None:
 def checkpoint_file(name: str | Path) -> Path:
     """A checkpoint of ours on this disk: the path itself, or what "hf-hub:owner/name" (or "...@revision") holds."""
     return from_hub(str(name), (CHECKPOINT_NAME,)) if str(name).startswith("hf-hub:") else Path(name)
-
-
-def _is_safetensors(path: Path) -> bool:
-    """By content, since a checkpoint may have any name: eight bytes with the header's length, then the JSON of the header."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    return len(start) == 9 and start[8:] == b"{" and 0 < int.from_bytes(start[:8], "little") <= path.stat().st_size
-
-
-def _refuse_blown_up(path: Path) -> None:
-    """CheckpointError for a zip that unpacks to far more than it takes: numbers of trained weights do not compress so well."""
-    if not zipfile.is_zipfile(path):
-        return
-    try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        raise CheckpointError(f"{path} is a damaged archive; download it again") from None
-    if unpacked > 4 * path.stat().st_size + (64 << 20):
-        raise CheckpointError(f"{path} would unpack to {unpacked >> 20} MiB; it is no weight file, so it is not read")
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    metadata = read_header(path)
-    with safe_open(str(path), framework="pt") as file:
-        return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 (not a dict)
 
 
 def unwrapped(loaded: Any, where: str | Path) -> dict[str, Tensor]:

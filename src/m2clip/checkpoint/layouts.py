@@ -97,14 +97,19 @@ def recognise(keys: Mapping[str, Tensor], *, where: str) -> Layout:
 
 
 def clip_state(tensors: Mapping[str, Tensor], *, where: str) -> tuple[dict[str, Tensor], KeyAccount]:
-    """A foreign state dict -> tensors in the names of `model.clip.CLIP`, float32. Unknown keys are an error that lists them."""
+    """A foreign state dict -> tensors in the names of `model.clip.CLIP`, float32.
+
+    Raises CheckpointError for unknown keys, and for weights that are whole numbers; it lists them.
+    """
     layout = recognise(tensors, where=where)
     if layout == "m2clip":
         # In a whole checkpoint of ours the CLIP's tensors have a prefix, and what is no part of the CLIP has another.
         whole = any(key.startswith("clip.") for key in tensors)
         weights = {key: value for key, value in tensors.items() if key.startswith("clip.") or not whole}
-        state = {key.removeprefix("clip."): value.float() for key, value in weights.items()}
-        return state, KeyAccount(loaded=tuple(weights), ignored=tuple(tensors.keys() - weights.keys()))
+        state = {key.removeprefix("clip."): value for key, value in weights.items()}
+        return _floats(state, where=where), KeyAccount(
+            loaded=tuple(weights), ignored=tuple(tensors.keys() - weights.keys())
+        )
     convert = _from_openai if layout == "openai" else _from_huggingface
     ignored = tuple(key for key in tensors if NOT_WEIGHTS.fullmatch(key))
     weights = {key: value for key, value in tensors.items() if key not in ignored}
@@ -113,7 +118,18 @@ def clip_state(tensors: Mapping[str, Tensor], *, where: str) -> tuple[dict[str, 
         raise CheckpointError(
             f"{where} has {len(unknown)} keys that CLIP has not: {listed(unknown)}; pass a file of a plain CLIP (ViT image tower)"
         )
-    return {key: value.float() for key, value in state.items()}, KeyAccount(loaded=tuple(weights), ignored=ignored)
+    return _floats(state, where=where), KeyAccount(loaded=tuple(weights), ignored=ignored)
+
+
+def _floats(state: Mapping[str, Tensor], *, where: str) -> dict[str, Tensor]:
+    odd = sorted(key for key, value in state.items() if not value.is_floating_point())
+    if (
+        odd
+    ):  # quantised weights, whose scales lie elsewhere: read as they stand they would give scores without a meaning
+        raise CheckpointError(
+            f"{where} holds whole numbers where weights belong: {listed(odd, most=5)}; use the file with 16-bit or 32-bit weights"
+        )
+    return {key: value.float() for key, value in state.items()}
 
 
 def infer_sizes(state: Mapping[str, Tensor], *, quick_gelu: bool, where: str) -> BackboneConfig:

@@ -14,6 +14,9 @@ RGB = tuple[float, float, float]
 
 # open_clip says everything in the first; transformers the activation in the second, the statistics in the third.
 _CONFIG_NAMES = ("open_clip_config.json", "config.json", "preprocessor_config.json")
+_MOST_BYTES = 1 << 20  # a config takes a few kB; what is longer is cut, and then no JSON
+_MOST_HEADS = 2**16
+_FAR_OUTSIDE = 1e6  # pixels are in 0..1; a whole number may also be too long for a float
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,9 @@ def stated_beside(path: Path, *, identity: str | None = None) -> Stated:
 def stated_in(config: Path) -> Stated:
     """What a CLIP's config.json or preprocessor_config.json (transformers) or open_clip_config.json says; nothing for another file."""
     try:
-        values = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with config.open("rb") as file:
+            values = json.loads(file.read(_MOST_BYTES).decode())
+    except (OSError, ValueError, RecursionError):
         return Stated()
     if not isinstance(values, dict):
         return Stated()
@@ -113,7 +117,7 @@ def _number(values: dict[str, Any], section: str, name: str) -> int | None:
     """A whole number above 0 in a part of the config; None where there is none."""
     part = values.get(section)
     value = part.get(name) if isinstance(part, dict) else None
-    return value if isinstance(value, int) and value > 0 else None
+    return value if isinstance(value, int) and 0 < value <= _MOST_HEADS else None
 
 
 def _with_pixels(quick: bool | None, values: dict[str, Any], mean: str, std: str, *, where: Path) -> Stated:
@@ -128,7 +132,7 @@ def _rgb(values: dict[str, Any], name: str, *, above: float = -math.inf, where: 
     if (
         not isinstance(numbers, list)
         or len(numbers) != 3
-        or not all(isinstance(one, int | float) and math.isfinite(one) and one > above for one in numbers)
+        or not all(isinstance(one, int | float) and abs(one) < _FAR_OUTSIDE and one > above for one in numbers)
     ):
         wanted = "three numbers above 0" if above == 0 else "three numbers"
         raise CheckpointError(f"{where}: {name} is {str(value)[:80]} instead of {wanted}; mend it, or remove the entry")

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
 
-from m2clip.checkpoint.files import checkpoint_file, read_header, read_tensors
+from m2clip.checkpoint.files import checkpoint_file, read_tensors
+from m2clip.checkpoint.safetensors_files import read_header, tensor_names
 from m2clip.config import BACKBONES
 from m2clip.errors import CheckpointError
 from m2clip.model.info import ModelInfo, first_fault
@@ -38,11 +38,7 @@ def read_record(name: str | Path) -> Record:
         )
     path = checkpoint_file(name)
     info = read_info(read_header(path), where=str(path))
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return Record(info, "visual_head.linear.weight" in file.keys())  # noqa: SIM118
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); copy it again") from None
+    return Record(info, "visual_head.linear.weight" in tensor_names(path))
 
 
 def copy_with(checkpoint: str | Path, out: Path, **changes: Any) -> Path:

@@ -16,7 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from m2clip.checkpoint.pytorch_files import check_archive, check_tensors
 from m2clip.errors import CheckpointError
+
+_MOST_DESCRIPTION = 4 << 20  # bytes; a CLIP's takes less than one MiB
+_MOST_MODULES = 1 << 16  # and tensors of a tree; a module that stands in it twice is visited twice
 
 _STORAGES = {
     "FloatStorage": torch.float32,
@@ -52,7 +56,8 @@ class _Mark:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether the file is a TorchScript archive: a zip with a `code` folder."""
+    """Whether the file is a TorchScript archive: a zip with a `code` folder. CheckpointError for a zip that is damaged or blown up."""
+    check_archive(path)
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
@@ -69,26 +74,34 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
                 raise CheckpointError(f"{path} is a zip without data.pkl, so it is no TorchScript archive")
             root = description.removesuffix("data.pkl")
             limit = archive.getinfo(description).file_size
-            if limit > 64 << 20:
+            if limit > _MOST_DESCRIPTION:
                 raise CheckpointError(f"{path}: its description takes {limit >> 20} MiB; a CLIP's takes less than one")
             tree = _Reader(path, lambda key: archive.read(f"{root}data/{key}")).read(archive.read(description))
-            tensors: dict[str, Tensor] = {}
-            _collect(tree, "", tensors)
+            tensors = _collected(tree, path)
     except CheckpointError:
         raise
     except Exception as error:  # whatever a stack machine meets in bytes that are no such description
         raise CheckpointError(f"{path} is a damaged TorchScript archive ({error}); download it again") from None
+    check_tensors(iter(tensors.values()), path)
     return tensors
 
 
-def _collect(node: Any, prefix: str, into: dict[str, Tensor]) -> None:
-    if not isinstance(node, _Module):
-        return
-    for name, value in node.attributes.items():
-        if isinstance(value, Tensor):
-            into[prefix + name] = value
-        else:
-            _collect(value, f"{prefix}{name}.", into)
+def _collected(tree: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors of a tree of modules by their dotted names, in the order in which they stand there."""
+    tensors: dict[str, Tensor] = {}
+    visited = 0
+    waiting: list[tuple[str, Any]] = [("", tree)]
+    while waiting:
+        name, node = waiting.pop()
+        visited += 1
+        if visited > _MOST_MODULES:  # sixty modules can stand for 2^60: each holds the one before it twice
+            raise CheckpointError(f"{path} describes over {_MOST_MODULES:,} modules; it is not a CLIP of OpenAI's")
+        if isinstance(node, Tensor):
+            tensors[name] = node
+        elif isinstance(node, _Module):
+            prefix = f"{name}." if name else ""
+            waiting += [(prefix + key, value) for key, value in reversed(node.attributes.items())]
+    return tensors
 
 
 class _Reader:
@@ -104,7 +117,7 @@ class _Reader:
         memo: dict[int, Any] = {}
 
         def since_mark() -> list[Any]:
-            start = max(i for i, item in enumerate(stack) if item is _Mark)
+            start = next(i for i in range(len(stack) - 1, -1, -1) if stack[i] is _Mark)
             items = stack[start + 1 :]
             del stack[start:]
             return items
@@ -184,7 +197,7 @@ class _Reader:
         _, kind, key, _, count = reference
         dtype = _STORAGES.get(kind.name)
         if dtype is None:
-            raise CheckpointError(f"{self.path} holds numbers of the unknown type {kind.name}")
+            raise CheckpointError(f"{self.path} holds numbers of the unknown type {kind.name:.80}")
         if key not in self.storages:
             data = torch.from_numpy(np.frombuffer(bytearray(self.raw(key)), dtype=np.uint8))
             self.storages[key] = data.view(dtype)
@@ -217,5 +230,5 @@ class _Reader:
             case ("torch.jit._pickle", "restore_type_tag"):
                 return arguments[0]
         raise CheckpointError(
-            f"{self.path} asks for {name.module}.{name.name}; nothing from a weight file is run, so it cannot be read"
+            f"{self.path} asks for {name.module:.80}.{name.name:.80}; nothing from a weight file is run, so it cannot be read"
         )

@@ -63,7 +63,7 @@ def info(
 ) -> None:
     """Tell what a checkpoint says of itself: backbone, adapters, classes, frames, training."""
     from m2clip.checkpoint import read_info
-    from m2clip.checkpoint.files import read_header
+    from m2clip.checkpoint.safetensors_files import read_header
 
     header = read_header(checkpoint)
     record = read_info(header, where=str(checkpoint)).model_dump(mode="json")

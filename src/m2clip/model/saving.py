@@ -11,9 +11,14 @@ from torch import Tensor
 
 from m2clip.errors import CheckpointError
 
+MOST_HEADER_BYTES = 32 << 20
+"""Of a safetensors file. 100,000 classes with two texts of 60 letters take 12 MiB; a reader holds several times as much of it."""
+
 
 def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
     """A safetensors file with `metadata` in its header: the same bytes for the same content, whichever process makes them.
+
+    Raises CheckpointError where the metadata are too long to be read again.
 
     The library takes the metadata's keys in the order of a hash table, which differs from one call to the next.
     """
@@ -23,6 +28,11 @@ def serialized(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> by
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8 bytes
+    if len(text) > MOST_HEADER_BYTES:
+        raise CheckpointError(
+            f"the names and texts of the model's classes take {len(text) >> 20} MiB, and a checkpoint holds {MOST_HEADER_BYTES >> 20}; "
+            "give each class fewer or shorter texts"
+        )
     return b"".join((len(text).to_bytes(8, "little"), text, memoryview(content)[end:]))
 
 
