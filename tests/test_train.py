@@ -18,8 +18,8 @@ from m2clip import Recognizer, load
 from m2clip.config import RunConfig
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError, VideoError
 from m2clip.train import NonFiniteLoss, train
+from m2clip.train.learner import learning_rate
 from m2clip.train.log import read_log
-from m2clip.train.loop import learning_rate
 from m2clip.train.preparation import doubts, read_data
 from m2clip.train.state import TrainingState
 from tests.small_inputs import TINY, class_folders, moving_square, write_video

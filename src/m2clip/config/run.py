@@ -14,6 +14,7 @@ from m2clip.config.file import Model, Settings, Source, need, validate
 from m2clip.config.model import METHOD_TERMS, ModelConfig
 
 Precision = Literal["auto", "bf16", "fp32"]
+Sharding = Literal["off", "full"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 
@@ -166,9 +167,14 @@ class TrainConfig(Settings):
     recompute: bool = False
     """Whether the image blocks run again on the way back instead of keeping what they computed: about a third more time for a
     fraction of the memory."""
+    sharding: Sharding = "off"
+    """How several processes hold the model: each of them whole (off: DDP), or in shares that are gathered for each use (full: FSDP2),
+    for models whose weights, gradients and optimiser do not fit into one GPU. One process has it whole in any case."""
     class_text: Literal["first", "mean"] = "first"
     """What stands for a class in the loss: its name in the template (first), or the mean over all its texts, as in evaluation;
     the mean encodes every text of every class at each step."""
+    save_minutes: Annotated[float, Field(ge=0)] = 10.0
+    """How often the training state is written inside an epoch, too, so that a run that is killed loses no more; 0: after each step."""
     best_by: Literal["similarity", "visual", "ensemble"] | None = None
     """The reading whose validation top-1 chooses the best checkpoint; none: similarity (visual for a linear probe)."""
     average: Literal["off", "ema", "swa"] = "off"

@@ -68,10 +68,15 @@ class VideoLoader:
         return len(self._batches)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.after(0)
+
+    def after(self, done: int) -> Iterator[Batch]:
+        """The batches of the epoch that are left when `done` of them are; nothing is read of these."""
+        batches = self._batches.after(done)
         if self._readers is None:
-            read: Iterator[list[Item | BadFile]] = ([self.dataset[i] for i in indices] for indices in self._batches)
+            read: Iterator[list[Item | BadFile]] = ([self.dataset[i] for i in indices] for indices in batches)
         else:
-            read = self._readers.read(self._batches)
+            read = self._readers.read(batches)
         with closing(read) as read:  # type: ignore[type-var]
             for items in read:
                 yield collate(

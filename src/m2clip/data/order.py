@@ -65,8 +65,12 @@ class BatchOrder(Sampler[list[int]]):
         self._mixed_shards = mixed_shards
 
     def __iter__(self) -> Iterator[list[int]]:
+        return self.after(0)
+
+    def after(self, done: int) -> Iterator[list[int]]:
+        """The batches of the epoch that are left when `done` of them are."""
         places = fetched_shards(self._dataset.manifest.samples.places)
-        batches = self._shares(places)
+        batches = self._shares(places)[done:]
         for batch in batches if places is None else fetched_ahead(batches, places):
             yield batch.tolist()
 

@@ -40,6 +40,15 @@ class FileReport:
                 sentence = f"damaged: {part.path} has lost {part.lost_percent} of its frames (listed at {part.where})"
                 self._say(sentence, len(self._damaged), _NAMED_DAMAGED, "are damaged")
 
+    def known(self) -> tuple[list[BadFile], list[DamagedFile]]:
+        """The bad and the damaged files so far, in the order in which they were met."""
+        return list(self._bad.values()), list(self._damaged.values())
+
+    def go_on(self, bad: Iterable[BadFile], damaged: Iterable[DamagedFile]) -> None:
+        """Take in what `known` gave to an interrupted run, which has told of it."""
+        self._bad |= {(str(file.path), file.where): file for file in bad}
+        self._damaged |= {(str(part.path), part.where): part for part in damaged}
+
     def _say(self, sentence: str, number: int, most: int, what: str) -> None:
         if number <= most:
             self._tell(sentence)

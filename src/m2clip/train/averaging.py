@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
 
 from m2clip.config import TrainConfig
+from m2clip.train.sharding import own_share
 
 
 class WeightAverage:
@@ -73,7 +74,7 @@ class WeightAverage:
 
     def restore(self, tensors: Mapping[str, Tensor], count: int) -> None:
         """Go on from the average of a run that was left off."""
-        self.tensors = {name: tensor.to(self._parameters[name].device) for name, tensor in tensors.items()}
+        self.tensors = {name: own_share(tensor, self._parameters[name]) for name, tensor in tensors.items()}
         self.count = count
 
     def record(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.model.towers import PreparedTexts
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.scoring import mean_of_texts
+from m2clip.train.sharding import whole
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -90,8 +91,8 @@ class Objective:
         clips = clips if count else clips.new_zeros(1, *clips.shape[1:])
         masked = self._mask(batch, epoch) if self._masker else None
         if self._class_tokens is not None and self._class_texts is None:
-            with fabric.autocast():
-                self._class_texts = self._model.prepare_texts(self._class_tokens)
+            with whole(self._model) as model, fabric.autocast():
+                self._class_texts = model.prepare_texts(self._class_tokens)
         embedding, visual_logits, text, word_logits = module(
             clips, self._class_texts, None if masked is None else masked.tokens.to(self._device, non_blocking=True)
         )
@@ -99,27 +100,30 @@ class Objective:
             text = mean_of_texts(text, self._texts_a_class)
         labels = batch.labels.to(self._device, non_blocking=True)
         videos, owners, total = self._everyone(fabric, embedding[:count], labels)
-        nothing = 0.0 * embedding.sum()  # keeps the graph, and so the exchange of gradients, where a term has no sample
         share = fabric.world_size * count / max(total, 1)
 
         terms: dict[str, Tensor | None] = {}
         if self._weights["contrastive"] > 0 and text is not None:
             scale = self._model.logit_scale
             terms["contrastive"] = (
-                losses.contrastive(videos, text[owners], owners, logit_scale=scale) if total else nothing
+                losses.contrastive(videos, text[owners], owners, logit_scale=scale)
+                if total
+                else _nothing(embedding, text)
             )
         if self._weights["cross_modal"] > 0 and text is not None:
             double = self._config.double_softmax
             terms["cross_modal"] = (
-                share * losses.cross_modal(embedding, text, labels, double_softmax=double) if count else nothing
+                share * losses.cross_modal(embedding, text, labels, double_softmax=double)
+                if count
+                else _nothing(embedding, text)
             )
         if self._weights["visual"] > 0 and visual_logits is not None:
-            terms["visual"] = share * losses.visual(visual_logits, labels) if count else nothing
+            terms["visual"] = share * losses.visual(visual_logits, labels) if count else _nothing(visual_logits)
         if masked is not None and word_logits is not None:
             targets = masked.targets.to(self._device, non_blocking=True)
             hidden_words = (targets != NOT_A_TARGET).sum() if count else labels.new_zeros(())
             everywhere = gathered(fabric, hidden_words).sum().clamp(min=1)
-            words = losses.mlm(word_logits, targets) if count else nothing
+            words = losses.mlm(word_logits, targets) if count else _nothing(word_logits)
             terms["mlm"] = words * (fabric.world_size * hidden_words / everywhere)
         return losses.combine(terms, self._weights)
 
@@ -150,6 +154,11 @@ class Objective:
         return MaskedTexts(
             stacked([row.tokens for row in rows], 0), stacked([row.targets for row in rows], NOT_A_TARGET)
         )
+
+
+def _nothing(*outputs: Tensor) -> Tensor:
+    """A term without a sample. It keeps its graph: where shares of gradients are exchanged, each process has to have the same ones."""
+    return torch.stack([0.0 * output.sum() for output in outputs]).sum()
 
 
 def gathered(fabric: "Fabric", tensor: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from m2clip.checkpoint import create
-from m2clip.config import METHOD_TERMS, Precision, RunConfig
+from m2clip.config import METHOD_TERMS, Precision, RunConfig, Sharding
 from m2clip.data.lists.splits import check_classes, check_repeats, check_splits
 from m2clip.data.manifest import ClassTable, Manifest, read_manifest
 from m2clip.data.shards.members import fetched_shards
@@ -26,6 +27,7 @@ from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
 from m2clip.launcher import read_launcher
 from m2clip.model.precision import lower_frozen, native_bf16
 from m2clip.model.video_clip import VideoCLIP
+from m2clip.train.sharding import need_sharding, shard
 from m2clip.train.state import TrainingState
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ _FREE_SETTINGS = (
         "data.cache",
         "data.cache_gib",
     ),
-    *("model.weights", "train.stop_after_epoch", "train.recompute", "eval."),
+    *("model.weights", "train.stop_after_epoch", "train.recompute", "train.save_minutes", "train.sharding", "eval."),
 )
 
 # Adapters start at no effect. With the builtin CLIP and 8 videos of 4 classes, 30 steps that allow 0.005 leave training accuracy
@@ -55,18 +57,31 @@ _FREE_SETTINGS = (
 _LEAST_REACH = 0.005
 
 
-def start_fabric(precision: Precision) -> "Fabric":
-    """The processes of this run, as the launcher (torchrun, srun, or none) started them."""
+# How long a process may be waited for: in validation, and for the files of a batch, their times do not even out. A process that
+# has ended is noticed at once by gloo, and by the launchers.
+_PATIENCE = timedelta(minutes=60)
+
+
+def start_fabric(precision: Precision, *, sharding: Sharding = "off") -> "Fabric":
+    """The processes of this run, as the launcher (torchrun, srun, or none) started them; one of them shares nothing out."""
     try:
         from lightning.fabric import Fabric
-        from lightning.fabric.strategies import DDPStrategy
+        from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy
+        from lightning.fabric.strategies.strategy import Strategy
     except ImportError:
         raise M2CLIPError("training needs more packages; install them with: pip install 'm2clip[train]'") from None
     from m2clip.train.cluster import StartedProcesses
 
     processes = read_launcher(os.environ)
-    # Weights that no loss reaches (text adapters, where no term reads texts) must not stop the exchange of gradients.
-    strategy = DDPStrategy(find_unused_parameters=True) if processes.count > 1 else "auto"
+    strategy: Strategy | str = "auto"
+    if processes.count > 1 and sharding == "full":
+        need_sharding()
+        strategy = ModelParallelStrategy(
+            shard, data_parallel_size=processes.count, tensor_parallel_size=1, timeout=_PATIENCE
+        )
+    elif processes.count > 1:
+        # Weights that no loss reaches (text adapters, where no term reads texts) must not stop the exchange of gradients.
+        strategy = DDPStrategy(find_unused_parameters=True, timeout=_PATIENCE)
     with _without_remarks():
         fabric = Fabric(
             devices=processes.on_machine,

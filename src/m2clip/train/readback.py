@@ -36,6 +36,8 @@ class StepFigures:
     """The norm of the gradient before it was clipped."""
     videos: int
     """Videos that could be read."""
+    wish: int = 0
+    """The largest wish of all processes."""
 
 
 def global_counts(fabric: "Fabric", batches: Sequence[Batch]) -> Tensor:
@@ -54,15 +56,19 @@ def read_step(
     largest: int,
     places: Sequence[Place],
     step: int,
+    wish: int = 0,
 ) -> StepFigures:
     """The figures of a step whose gradients are there. Raises NonFiniteLoss, in every process, if one of them is not finite.
 
     `terms`: scalars of each part, as this process has them; `norm`: of the gradient; `counts` [parts] as `global_counts` gives
-    them. `batches` are this process's parts, of `largest` videos at most, and `places` those of the manifest.
+    them. `batches` are this process's parts, of `largest` videos at most, and `places` those of the manifest. `wish`: what
+    this process would have all of them do next, a number whose meaning is the caller's.
     """
     losses = [value for part in terms for value in part.values()]
     own = torch.stack([value.detach().float() for value in (*losses, norm)])
-    rows = gathered(fabric, torch.cat([own, counts])).tolist()  # [W, parts * terms + 1 + parts]
+    rows = gathered(
+        fabric, torch.cat([own, counts, counts.new_tensor([wish])])
+    ).tolist()  # [W, parts * terms + 1 + parts + 1]
     names = [name for part in terms for name in part]
     for column, name in enumerate([*names, "the gradient's norm"]):
         for rank, row in enumerate(rows):
@@ -72,14 +78,14 @@ def read_step(
                 files = ", ".join(str(places[i]) for i in _samples(fabric, fault, largest=largest, rank=rank))
                 raise NonFiniteLoss(
                     f"{name} is {row[column]} at step {step} in process {rank} with the files {files}; "
-                    "look at these, lower train.lr or set train.precision=fp32, and resume: finished epochs are kept"
+                    "look at these, lower train.lr or set train.precision=fp32, and resume: the run goes on after what it kept last"
                 )
-    videos = [int(count) for count in rows[0][len(own) :]]
+    videos = [int(count) for count in rows[0][len(own) : -1]]
     means = dict.fromkeys(names, 0.0)
     for column, name in enumerate(names):
         mean = sum(row[column] for row in rows) / len(rows)
         means[name] += mean * videos[column // len(terms[0])] / max(sum(videos), 1)
-    return StepFigures(means, rows[0][len(names)], sum(videos))
+    return StepFigures(means, rows[0][len(names)], sum(videos), wish=int(max(row[-1] for row in rows)))
 
 
 def _samples(fabric: "Fabric", batches: Sequence[Batch], *, largest: int, rank: int) -> list[int]:
