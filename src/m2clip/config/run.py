@@ -173,6 +173,8 @@ class TrainConfig(Settings):
     class_text: Literal["first", "mean"] = "first"
     """What stands for a class in the loss: its name in the template (first), or the mean over all its texts, as in evaluation;
     the mean encodes every text of every class at each step."""
+    save_minutes: Annotated[float, Field(ge=0)] = 10.0
+    """How often the training state is written inside an epoch, too, so that a run that is killed loses no more; 0: after each step."""
     best_by: Literal["similarity", "visual", "ensemble"] | None = None
     """The reading whose validation top-1 chooses the best checkpoint; none: similarity (visual for a linear probe)."""
     average: Literal["off", "ema", "swa"] = "off"

@@ -49,7 +49,7 @@ _FREE_SETTINGS = (
         "data.cache",
         "data.cache_gib",
     ),
-    *("model.weights", "train.stop_after_epoch", "train.recompute", "train.sharding", "eval."),
+    *("model.weights", "train.stop_after_epoch", "train.recompute", "train.save_minutes", "train.sharding", "eval."),
 )
 
 # Adapters start at no effect. With the builtin CLIP and 8 videos of 4 classes, 30 steps that allow 0.005 leave training accuracy
