@@ -1,0 +1,229 @@
+"""Kill -9 at any moment of training, of its saves, of a study, of embedding and of a check of data; then start again, to the end.
+
+What is left in the end must be what a run without a break leaves: the same files and no others, with the same content to the last bit,
+but for what a clock has measured. The moments are random times, random operations on files (each window between two of them is hit) and
+random places within a file that is being written.
+"""
+
+import random
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from speed.markdown import table
+
+from torturing.commands import COMMANDS, Command, make_inputs
+from torturing.remains import differences, remains
+from torturing.victims import Ended, Kill, Victims
+
+KILLS, KILLS_A_CHAIN = 30, 3
+SHORT_KILLS = 2
+MOST_RUNS = 5
+"""For each kill, since one that comes too late kills nothing."""
+VICTIMS = 2
+"""Commands at a time."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Which command is killed, and at which kinds of moments, in turn."""
+
+    name: str
+    command: str
+    moments: tuple[str, ...]
+
+
+PHASES = (
+    Phase("training", "train", ("moment",)),
+    Phase("saving of a training run", "train", ("operation", "torn")),
+    Phase("study", "study", ("moment", "operation", "torn")),
+    Phase("embed", "embed", ("moment", "operation", "torn")),
+    Phase("data check", "check", ("moment", "operation", "torn")),
+)
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """What a run without a break takes and leaves."""
+
+    seconds: float
+    operations: int
+    file_sizes: tuple[int, ...]
+    left: dict[str, Any]
+
+
+def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+    """Kill each phase KILLS times (`short`: SHORT_KILLS), KILLS_A_CHAIN of them in a row on the same folder before it may end."""
+    make_inputs(folder)
+    kills = SHORT_KILLS if short else KILLS
+    free: SimpleQueue[Victims] = SimpleQueue()
+    count = 1 if short else VICTIMS
+    pool = [Victims() for _ in range(count)]
+    for victims in pool:
+        free.put(victims)
+    figures: dict[str, Any] = {}
+    expected: dict[str, Undisturbed] = {}
+    try:
+        for phase in PHASES:
+            command = COMMANDS[phase.command]
+            if phase.command not in expected:
+                expected[phase.command] = _undisturbed(command, folder, pool[0])
+            whole = expected[phase.command]
+
+            def chain(
+                number: int, phase: Phase = phase, command: Command = command, whole: Undisturbed = whole
+            ) -> _Chain:
+                victims = free.get()
+                try:
+                    place = folder / phase.name.replace(" ", "-") / str(number)
+                    made = _Chain(phase, command, whole, place, random.Random(f"{seed} {phase.name} {number}"))
+                    made.run(victims, number * KILLS_A_CHAIN, min(kills - number * KILLS_A_CHAIN, KILLS_A_CHAIN), kills)
+                    return made
+                finally:
+                    free.put(victims)
+
+            with ThreadPoolExecutor(count) as threads:
+                chains = list(threads.map(chain, range(-(-kills // KILLS_A_CHAIN))))
+            figures[phase.name] = _figures(chains, whole)
+            say(f"{phase.name}: {figures[phase.name]['survived']} of {figures[phase.name]['tried']} kills survived")
+    finally:
+        for victims in pool:
+            victims.__exit__(None, None, None)
+    return figures
+
+
+def tables(figures: dict[str, Any]) -> str:
+    """Kills by phase."""
+    rows = []
+    for name, one in figures.items():
+        how = one["how"]
+        rows.append(
+            [name, f"{one['survived']} of {one['tried']}"]
+            + [str(how.get(kind, 0)) for kind in ("moment", "operation", "torn")]
+            + [
+                str(one["everything"]),
+                str(one["runs"]),
+                str(one["orphans"]),
+                f"{one['operations']}, {one['seconds']:.1f} s",
+            ]
+        )
+    head = ("phase", "survived", "at a random time", "at a file operation", "in mid-write", "all processes at once")
+    return table((*head, "runs in all", "processes left over", "a run without a break"), rows)
+
+
+def faults(figures: dict[str, Any]) -> list[str]:
+    """What was lost."""
+    return [f"{name}: {fault}" for name, one in figures.items() for fault in one["faults"]]
+
+
+def _undisturbed(command: Command, folder: Path, victims: Victims) -> Undisturbed:
+    """Two runs without a break, which must leave the same: else nothing could be said of those with one."""
+    left = []
+    for number in range(2):
+        place = folder / f"{command.name}-undisturbed" / str(number)
+        place.mkdir(parents=True)
+        ended = command.start(victims, folder, place)
+        if ended.code != command.code:
+            raise RuntimeError(f"{command.name} without a break ended with {ended.code}: {ended.said}")
+        left.append(remains(place))
+        if command.makes not in left[-1]:
+            raise RuntimeError(f"{command.name} without a break made no {command.makes}: {ended.said}")
+    if lost := differences(*left):
+        raise RuntimeError(f"{command.name}: two runs without a break differ: {lost[0]}")
+    sizes = tuple(sorted(path.stat().st_size for path in place.rglob("*") if path.is_file()))
+    return Undisturbed(ended.seconds, ended.operations, sizes, left[0])
+
+
+class _Chain:
+    """A folder on which a command is killed again and again, and started again, until it may come to its end."""
+
+    def __init__(self, phase: Phase, command: Command, whole: Undisturbed, place: Path, chance: random.Random) -> None:
+        self._phase, self._command, self._whole, self._place, self._chance = phase, command, whole, place, chance
+        self.kills: list[Kill] = []
+        self.lost = 0
+        self.runs = self.orphans = 0
+        self.faults: list[str] = []
+        self._since_whole: list[Kill] = []
+
+    def run(self, victims: Victims, first: int, kills: int, of: int) -> None:
+        """Kills number `first` to `first + kills` of all `of`, then one run to the end."""
+        self._place.mkdir(parents=True)
+        begun = False
+        while len(self.kills) < kills and self.runs < MOST_RUNS * kills and not self.faults:
+            kill = self._kill(first + len(self.kills), of, begun=begun)
+            ended = self._start(victims, kill)
+            begun = True
+            if ended.code == self._command.code:  # it was faster than the killer: a run like one without a break
+                self._compare()
+                shutil.rmtree(self._place)
+                self._place.mkdir()
+                begun = False
+            else:
+                self.kills.append(kill)
+                self._since_whole.append(kill)
+        if not self.faults:
+            self._start(victims, None)
+            self._compare()
+        if not self.faults:
+            shutil.rmtree(self._place)
+
+    def _kill(self, number: int, of: int, *, begun: bool) -> Kill:
+        how = self._phase.moments[number % len(self._phase.moments)]
+        everything = self._chance.random() < 0.5
+        if how == "moment":
+            return Kill(seconds=self._chance.uniform(0, self._whole.seconds), everything=everything)
+        # The first kills of a folder are spread evenly over all of its operations; after them fewer are left.
+        share = (number + self._chance.random()) / of if not begun else self._chance.random()
+        operation = 1 + int(share * self._whole.operations)
+        if how == "torn":
+            return Kill(
+                operation=operation,
+                torn_bytes=1 + int(self._chance.choice(self._whole.file_sizes) * self._chance.random()),
+            )
+        return Kill(operation=operation, everything=everything)
+
+    def _start(self, victims: Victims, kill: Kill | None) -> Ended:
+        ended = self._command.start(victims, self._place.parents[1], self._place, kill)
+        self.runs += 1
+        self.orphans += len(ended.orphans)
+        if ended.orphans:
+            self._lose(f"{', '.join(ended.orphans)} outlived the main process", kill)
+        if ended.hung:
+            self._lose("it hung", kill)
+        # A process that the main one has started may be the one that dies in its write: that is told, and the exit code is 1.
+        killed: set[int] = set() if kill is None else {-signal.SIGXFSZ, 1} if kill.how == "torn" else {-signal.SIGKILL}
+        expected = {self._command.code, *killed}
+        if ended.code not in expected and not ended.hung:
+            self._lose(f"it ended with {ended.code}: {ended.said}", kill)
+        return ended
+
+    def _compare(self) -> None:
+        for difference in differences(self._whole.left, remains(self._place)):
+            self._lose(difference, None)
+        self._since_whole = []
+
+    def _lose(self, what: str, kill: Kill | None) -> None:
+        moments = [str(one) for one in (*self._since_whole, kill) if one is not None]
+        self.faults.append(f"{what} (killed: {'; '.join(moments)})")
+
+
+def _figures(chains: Sequence[_Chain], whole: Undisturbed) -> dict[str, Any]:
+    kills = [kill for chain in chains for kill in chain.kills]
+    return {
+        "tried": len(kills),
+        "survived": sum(len(chain.kills) for chain in chains if not chain.faults),
+        "how": dict(Counter(kill.how for kill in kills)),
+        "everything": sum(kill.everything for kill in kills),
+        "runs": sum(chain.runs for chain in chains),
+        "orphans": sum(chain.orphans for chain in chains),
+        "operations": whole.operations,
+        "seconds": round(whole.seconds, 2),
+        "files": len(whole.left),
+        "faults": [fault for chain in chains for fault in chain.faults],
+    }
