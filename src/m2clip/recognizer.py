@@ -177,7 +177,7 @@ class Recognizer:
 
     def score_windows(self, encoded: EncodedWindows, classes: Classes, top: int = 5) -> list[Window]:
         """Windows that are encoded -> what they show."""
-        judged = self._judged(encoded.features, classes, parts=len(encoded.spans))
+        judged = self.judged(encoded.features, classes, parts=len(encoded.spans))
         return [
             Window(start, end, tuple(top_predictions(probabilities, classes.names, top=top)), none_of_these)
             for (start, end), (probabilities, _, none_of_these) in zip(encoded.spans, judged, strict=True)
@@ -235,13 +235,13 @@ class Recognizer:
 
     def score_features(self, features: VideoFeatures, clips: ReadClips, classes: Classes) -> list[VideoScores]:
         """What `score_clips` gives, from the features of the clips: R * V of them, the views of a part together."""
-        judged = self._judged(features, classes, parts=len(clips.pixels))
+        judged = self.judged(features, classes, parts=len(clips.pixels))
         return [
             VideoScores(classes, probabilities, views, clips.frame_indices[r], clips.frame_seconds[r], none_of_these)
             for r, (probabilities, views, none_of_these) in enumerate(judged)
         ]
 
-    def _judged(
+    def judged(
         self, features: VideoFeatures, classes: Classes, *, parts: int
     ) -> Iterator[tuple[Tensor, Tensor, bool]]:
         """Features of the views of some parts -> for each part its probabilities [K], those of its views [V, K], and whether it

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from m2clip import Recognizer
-from m2clip.bulk.embedding import embed_videos
 from m2clip.bulk.source_model import SourceModel
 from m2clip.bulk.wanted_videos import wanted_videos
+from tests.bulk.embedded import embed_videos
 from tests.small_inputs import moving_square, tiny_model, write_video
 
 ODD = 'it\'s "odd" % #é.mp4'

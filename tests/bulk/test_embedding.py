@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from m2clip import ConfigError, ManifestError, Recognizer, Video, VideoError
-from m2clip.bulk.embedding import Embedded, embed_videos
+from m2clip.bulk.run import Done
 from m2clip.bulk.source_model import SourceModel
 from m2clip.bulk.stretches import ReadStretches, StretchDataset
 from m2clip.bulk.wanted_videos import wanted_videos
@@ -25,10 +25,11 @@ from m2clip.data.samples import Sample
 from m2clip.data.shards.file_lock import file_lock
 from m2clip.errors import M2CLIPError
 from tests.bulk.conftest import fill
+from tests.bulk.embedded import embed_videos
 from tests.small_inputs import moving_square, tiny_model, write_video
 
 
-def run(recognizer: Recognizer, source: SourceModel, out: Path, *sources: Path | str, **options: Any) -> Embedded:
+def run(recognizer: Recognizer, source: SourceModel, out: Path, *sources: Path | str, **options: Any) -> Done:
     return embed_videos(recognizer, wanted_videos([str(one) for one in sources]), out, source, **options)
 
 

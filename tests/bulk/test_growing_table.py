@@ -1,19 +1,29 @@
 """A run that is killed while it reads, or between the steps of its end, loses next to nothing and leaves no broken file."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
-from m2clip import Recognizer
-from m2clip.bulk.embedding import embed_videos
+from m2clip import ConfigError, Recognizer
+from m2clip.bulk.growing_table import GrowingTable
 from m2clip.bulk.source_model import SourceModel
-from m2clip.bulk.wanted_videos import wanted_videos
+from m2clip.bulk.vector_table import VectorForm, VectorRow, table_of
+from m2clip.bulk.wanted_videos import WantedVideos, wanted_videos
+from m2clip.data.samples import Sample
+from m2clip.data.shards.file_lock import file_lock
 from tests.bulk.conftest import fill
+from tests.bulk.embedded import embed_videos
 from tests.small_inputs import moving_square, write_video
 
 # Runs the command line and kills its own process, as no handler and no `finally` can see: when three videos are in parts
@@ -54,29 +64,134 @@ main()
 """
 
 
+@pytest.fixture(scope="module")
+def undisturbed(recognizer: Recognizer, source: SourceModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five videos in the folder `videos`, and the table that a run makes which nothing ends."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    fill(folder / "videos")
+    embed_videos(recognizer, wanted_videos([str(folder / "videos")]), folder / "v.parquet", source, batch_size=1)
+    return folder
+
+
 @pytest.mark.parametrize(("moment", "kept"), [("memory", 3), ("part", 3), ("table", 5), ("parts", 5)])
-def test_a_killed_run_goes_on_where_it_was(
-    moment: str, kept: int, recognizer: Recognizer, source: SourceModel, checkpoint: Path, table: Path, tmp_path: Path
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    moment: str,
+    kept: int,
+    recognizer: Recognizer,
+    source: SourceModel,
+    checkpoint: Path,
+    undisturbed: Path,
+    tmp_path: Path,
 ) -> None:
-    folder, out = fill(tmp_path / "videos"), tmp_path / "v.parquet"
+    folder, out = undisturbed / "videos", tmp_path / "v.parquet"
     command = ["embed", str(folder), "--out", str(out), "--checkpoint", str(checkpoint), "--workers", "0"]
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT, moment, *command, "--batch-size", "1", "--device", "cpu"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         capture_output=True,
         text=True,
         check=False,
+        timeout=100,
     )
     assert ran.returncode == -signal.SIGKILL, ran.stderr
     assert out.exists() == (moment == "parts")
-    done = embed_videos(recognizer, wanted_videos([str(folder)]), out, source)
+    done = embed_videos(recognizer, wanted_videos([str(folder)]), out, source, batch_size=1)
     assert (done.videos, done.done_before, done.rows, done.bad) == (5 - kept, kept, 5, ())
-    whole = {Path(row["path"]).name: row["vector"] for row in pq.read_table(table).to_pylist()}
-    found = {Path(row["path"]).name: row["vector"] for row in pq.read_table(out).to_pylist()}
-    assert found.keys() == whole.keys()
-    for name, vector in found.items():
-        assert vector == pytest.approx(whole[name], abs=1e-5)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["v.parquet", "videos"]
+    assert out.read_bytes() == (undisturbed / "v.parquet").read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["v.parquet"]
+
+
+def rows_of(source: SourceModel, numbers: Sequence[int]) -> pa.Table:
+    """Rows of the videos /v/0, /v/1 ...; the first number of each vector tells which."""
+    vectors = np.eye(1, source.dim, dtype=np.float32)[0]
+    return table_of([VectorRow(f"/v/{n}", None, None, n, 1, 1.0, 0, n * vectors) for n in numbers], source)
+
+
+def wanted(numbers: Sequence[int]) -> WantedVideos:
+    return WantedVideos({(f"/v/{n}", None, None): Sample(Path(f"/v/{n}"), 0) for n in numbers}, (), ())
+
+
+def numbers_in(out: Path) -> list[int]:
+    return [int(row["vector"][0]) for row in pq.read_table(out).to_pylist()]
+
+
+def test_new_rows_stand_in_the_order_that_was_asked_for(source: SourceModel, tmp_path: Path) -> None:
+    """Whenever they came, and however often; rows of the table stay where they are."""
+    out, form = tmp_path / "v.parquet", VectorForm(source)
+    with GrowingTable(out, form, command="embed") as table:
+        table.add(rows_of(source, [7, 3]))
+        table.finish(wanted([3, 7]), failed=set())
+    assert numbers_in(out) == [3, 7]
+    with GrowingTable(out, form, command="embed") as table:
+        for some in ([8, 9], [0, 6], [6, 1, 3], [5], [2, 4], [10]):  # 6 and 3 come again
+            table.add(rows_of(source, some))
+            table.save()
+        rows, dropped = table.finish(wanted([*range(10)]), failed={("/v/9", None, None)})
+    assert (rows, dropped) == (10, 1)
+    assert numbers_in(out) == [3, 7, 10, 0, 1, 2, 4, 5, 6, 8]  # nobody asked for 10, and it stays
+
+
+def test_the_bytes_do_not_tell_when_parts_were_written(
+    source: SourceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("m2clip.bulk.growing_table.ROWS_AT_A_TIME", 7)
+    contents = set()
+    for number, size in enumerate((1, 3, 40)):
+        out = tmp_path / f"{number}.parquet"
+        with GrowingTable(out, VectorForm(source), command="embed") as table:
+            for first in reversed(range(0, 40, size)):
+                table.add(rows_of(source, range(first, min(first + size, 40))))
+                table.save()
+            assert table.finish(wanted(range(40)), failed=set()) == (40, 0)
+        assert [pq.ParquetFile(out).metadata.row_group(group).num_rows for group in range(6)] == [7, 7, 7, 7, 7, 5]
+        contents.add(out.read_bytes())
+    assert len(contents) == 1
+
+
+def test_a_lock_that_its_holder_takes_away_is_none(
+    source: SourceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder goes between the opening of the lock and its taking: the lock that is held must be the one that lies there."""
+    folder, calls = tmp_path / "v.parquet.parts", []
+
+    @contextmanager
+    def late(path: Path, *, wait: bool) -> Iterator[int]:
+        with file_lock(path, wait=wait) as held:
+            calls.append(path)
+            if len(calls) == 1:  # the holder before ends just now
+                path.unlink()
+                folder.rmdir()
+            yield held
+
+    monkeypatch.setattr("m2clip.bulk.growing_table.file_lock", late)
+    with GrowingTable(tmp_path / "v.parquet", VectorForm(source), command="embed"):
+        assert len(calls) == 2
+        with pytest.raises(BlockingIOError), file_lock(folder / "lock", wait=False):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_and_loses_nothing(
+    source: SourceModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, form = tmp_path / "v.parquet", VectorForm(source)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with GrowingTable(out, form, command="embed") as table:
+        table.add(rows_of(source, [0, 1]))
+        table.save()
+        monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+        with pytest.raises(
+            ConfigError, match=r"v.parquet cannot be written \(No space left on device\): make room .* kept"
+        ):
+            table.finish(wanted([0, 1]), failed=set())
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.rglob("*.parquet*")] == ["v.parquet.parts", "000001.parquet"]
+    with GrowingTable(out, form, command="embed") as table:
+        assert table.finish(wanted([0, 1]), failed=set()) == (2, 0)
+    assert numbers_in(out) == [0, 1]
 
 
 def test_what_is_in_memory_is_written_when_an_error_ends_the_run(

@@ -11,10 +11,10 @@ import pytest
 
 from m2clip import Recognizer
 from m2clip.builtin.shapes import render_motion, write_video
-from m2clip.bulk.embedding import embed_videos
 from m2clip.bulk.wanted_videos import wanted_videos
 from m2clip.search import SourceModel
 from m2clip.search.building import build_index
+from tests.bulk.embedded import embed_videos
 from tests.program import Ran, one_sentence
 
 MOTIONS = ("moving left to right", "moving up", "growing")

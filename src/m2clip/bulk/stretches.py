@@ -1,6 +1,6 @@
 """Videos as the clips that embeddings are made of: of each the whole, or one stretch after another."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -106,20 +106,37 @@ class StretchDataset(VideoDataset):
 
 
 class StretchReader:
-    """Reads items of a data set batch by batch, in worker processes (which may crash) or, with `workers` 0, in this one."""
+    """Reads items of a data set batch by batch, in worker processes (which may crash) or, with `workers` 0, in this one.
 
-    def __init__(self, dataset: StretchDataset, *, batch_size: int, workers: int, file_seconds: float) -> None:
-        self._dataset, self._batch_size = dataset, batch_size
+    `read_one` stands for `dataset[index]` in this process.
+    """
+
+    def __init__(
+        self,
+        dataset: StretchDataset,
+        *,
+        batch_size: int,
+        workers: int,
+        file_seconds: float,
+        read_one: Callable[[StretchDataset, int], Item | BadFile] | None = None,
+    ) -> None:
+        self._dataset, self._batch_size, self._read_one = dataset, batch_size, read_one
         slots = 2 * batch_size + 2 * workers
         self._readers = Readers(dataset, workers=workers, slots=slots, file_seconds=file_seconds) if workers else None
 
-    def read(self, indices: Sequence[int]) -> Iterator[list[Item | BadFile]]:
-        """The items of these indices, in order, batch by batch; pixels are to be used before the next batch is asked for."""
-        starts = range(0, len(indices), self._batch_size)
-        batches = [list(indices[start : start + self._batch_size]) for start in starts]
+    def read(self, batches: Iterable[Sequence[int]]) -> Iterator[list[Item | BadFile]]:
+        """The items of each batch of indices, in order; pixels are to be used before the next batch is asked for."""
         if self._readers is not None:
-            return self._readers.read(batches)
-        return ([self._dataset[index] for index in batch] for batch in batches)
+            return self._readers.read([[int(index) for index in batch] for batch in batches])
+        return ([self._one(int(index)) for index in batch] for batch in batches)
+
+    def read_flat(self, indices: Sequence[int]) -> Iterator[list[Item | BadFile]]:
+        """The items of these indices, in batches of the size that was given."""
+        starts = range(0, len(indices), self._batch_size)
+        return self.read([indices[start : start + self._batch_size] for start in starts])
+
+    def _one(self, index: int) -> Item | BadFile:
+        return self._dataset[index] if self._read_one is None else self._read_one(self._dataset, index)
 
     def close(self) -> None:
         """End the workers."""

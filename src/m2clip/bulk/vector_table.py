@@ -2,36 +2,24 @@
 
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from m2clip.bulk.row_table import FILE_FIELDS, FileRow, RowTable, file_columns
 from m2clip.bulk.source_model import METADATA_KEY, SourceModel
 from m2clip.errors import ConfigError
 
-KEY_COLUMNS = ("path", "start_seconds", "end_seconds", "size_bytes", "mtime_ns")
-ROWS_AT_A_TIME = 8192
-
 
 @dataclass(frozen=True)
-class VectorRow:
+class VectorRow(FileRow):
     """One embedding, and what it is of."""
 
-    path: str
-    start_seconds: float | None
-    end_seconds: float | None
-    size_bytes: int | None
-    """Of the file when it was read; None for what lies on the web."""
-    mtime_ns: int | None
-    """When the file was written last, as it said when it was read."""
-    duration_seconds: float
-    lost_frames: int
     vector: NDArray[np.float32]
 
 
@@ -39,13 +27,7 @@ def table_schema(source: SourceModel) -> pa.Schema:
     """The columns of a table of embeddings of dimension D = `source.dim`; its metadata hold the record of the model."""
     return pa.schema(
         [
-            pa.field("path", pa.string(), nullable=False),
-            pa.field("start_seconds", pa.float64()),
-            pa.field("end_seconds", pa.float64()),
-            pa.field("size_bytes", pa.int64()),
-            pa.field("mtime_ns", pa.int64()),
-            pa.field("duration_seconds", pa.float64()),
-            pa.field("lost_frames", pa.int64()),
+            *FILE_FIELDS,
             pa.field("model_id", pa.string(), nullable=False),
             pa.field("vector", pa.list_(pa.float32(), source.dim), nullable=False),
         ],
@@ -56,48 +38,55 @@ def table_schema(source: SourceModel) -> pa.Schema:
 def table_of(rows: Sequence[VectorRow], source: SourceModel) -> pa.Table:
     """These rows as a table."""
     vectors = np.stack([row.vector for row in rows]) if rows else np.zeros((0, source.dim), np.float32)
-    plain = ("path", "start_seconds", "end_seconds", "size_bytes", "mtime_ns", "duration_seconds", "lost_frames")
-    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in plain}
+    columns: dict[str, Any] = file_columns(rows)
     columns["model_id"] = [source.model_id] * len(rows)
     columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), source.dim)
     return pa.table(columns, schema=table_schema(source))
 
 
-class VectorTable:
-    """A table of embeddings on disk, read a few thousand rows at a time. ConfigError where it is none, or is broken."""
+class VectorTable(RowTable):
+    """A table of embeddings on disk. ConfigError where it is none, or is broken."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file = pq.ParquetFile(path)
-        except FileNotFoundError:
-            raise ConfigError(f"{path} is not there: make it with m2clip embed SOURCE --out {path}") from None
-        except (pa.ArrowException, OSError) as error:
-            raise ConfigError(f"{path} is no Parquet file that can be read ({_reason(error)}); make it again") from None
-        schema = self._file.schema_arrow
-        self.source = SourceModel.from_json((schema.metadata or {}).get(METADATA_KEY), where=str(path))
-        if not schema.equals(table_schema(self.source)):
-            raise ConfigError(f"{path} is no table of m2clip embed: its columns are others; make it again")
+        super().__init__(path, command="embed")
+        self.source = source_of_table(self)
 
-    def __len__(self) -> int:
-        return int(self._file.metadata.num_rows)
 
-    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Its rows in order, at most ROWS_AT_A_TIME at once."""
-        try:
-            yield from self._file.iter_batches(ROWS_AT_A_TIME, columns=columns)
-        except (pa.ArrowException, OSError) as error:
-            raise ConfigError(f"{self.path} is damaged ({_reason(error)}); make it again") from None
+def source_of_table(table: RowTable) -> SourceModel:
+    """The model behind a table of embeddings. ConfigError where it is none."""
+    source = SourceModel.from_json((table.schema.metadata or {}).get(METADATA_KEY), where=str(table.path))
+    table.need_columns(table_schema(source))
+    return source
 
-    def close(self) -> None:
-        """Give the file back."""
-        self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
+@dataclass(frozen=True)
+class VectorForm:
+    """Tables of embeddings by one model."""
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    source: SourceModel
+    repeated = ("model_id",)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns."""
+        return table_schema(self.source)
+
+    @property
+    def by_path(self) -> bool:
+        """Stretches of a video belong together."""
+        return self.source.every_seconds is not None
+
+    def check(self, table: RowTable, *, parts: Path) -> None:
+        """Raise ConfigError where a table is of another model or of stretches of another length."""
+        found, own = source_of_table(table), self.source
+        if found.model_id != own.model_id:
+            raise ConfigError(
+                f"{table.path} holds embeddings of another model ({found.checkpoint}, strength {found.strength:g}, "
+                f"{found.precision}) or of other clips: give another file, or delete it and {parts}"
+            )
+        if found.every_seconds != own.every_seconds:
+            was = "whole videos" if found.every_seconds is None else f"stretches of {found.every_seconds:g} s"
+            raise ConfigError(f"{table.path} holds embeddings of {was}: ask for the same, or give another file")
 
 
 def row_ids(batch: pa.RecordBatch) -> list[str]:
@@ -112,7 +101,3 @@ def _row_id(path: str, start_seconds: float | None, end_seconds: float | None) -
         "<dd", nan if start_seconds is None else start_seconds, nan if end_seconds is None else end_seconds
     )
     return hashlib.sha256(times + path.encode()).hexdigest()[:32]
-
-
-def _reason(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]

@@ -32,6 +32,11 @@ class WantedVideos:
     """Files whose names no table can hold."""
 
     @cached_property
+    def positions(self) -> dict[Key, int]:
+        """The place of each in their order."""
+        return {key: position for position, key in enumerate(self.samples)}
+
+    @cached_property
     def paths(self) -> frozenset[str]:
         """The lasting paths of all."""
         return frozenset(path for path, _, _ in self.samples)

@@ -69,6 +69,7 @@ app.add_typer(data_app, name="data")
 _EXTRAS = {
     "train": {"lightning", "lightning_utilities", "torchmetrics", "tensorboard", "matplotlib"},
     "search": {"lancedb"},
+    "ray": {"ray"},
     "serve": {"fastapi", "gradio", "prometheus_client", "python_multipart", "starlette", "structlog", "uvicorn"},
 }
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from m2clip.cli.bulk import EngineName, EngineOption, RayAddress, chosen_engine, make_table, model_device, need_table
 from m2clip.cli.options import (
     BatchSize,
     Checkpoint,
@@ -27,7 +28,7 @@ from m2clip.cli.options import (
     Workers,
     sampling_options,
 )
-from m2clip.cli.output import print_json, progress_bar, say
+from m2clip.cli.output import print_json
 from m2clip.cli.recognizing import for_each_video, make_recognizer, model_facts
 
 Sources = Annotated[
@@ -68,6 +69,8 @@ def embed(
     most_lost: MostLost = 0.5,
     root: Root = None,
     classes: Classes = None,
+    engine: EngineOption = EngineName.local,
+    ray_address: RayAddress = None,
     json: Json = False,
 ) -> None:
     """Turn videos into embeddings of unit norm: many into a table (--out), a few onto the screen (--json).
@@ -76,20 +79,34 @@ def embed(
     """
     if out is None and not json:
         raise typer.BadParameter("say where the embeddings go: --out FILE.parquet, or --json", param_hint="--out")
-    if out is None:
-        given = {"--every": every, "--root": root, "--classes": classes}
-        for name, value in given.items():
-            if value is not None:
-                raise typer.BadParameter("is for tables: give --out FILE.parquet", param_hint=name)
+    need_table(
+        out,
+        every=every,
+        root=root,
+        classes=classes,
+        ray_address=ray_address,
+        engine=None if engine is EngineName.local else engine,
+    )
+    if out is not None:
+        chosen = chosen_engine(
+            engine,
+            ray_address=ray_address,
+            device=device,
+            compiled=compiled,
+            batch_size=batch_size,
+            workers=workers,
+            file_seconds=file_seconds,
+            most_lost=most_lost,
+        )
     recognizer = make_recognizer(
         checkpoint,
         weights=weights,
         views=views,
         sampling=sampling_options(frames, stride_frames, fps, clip_seconds),
         strength=strength,
-        device=device,
+        device=model_device(engine, device, precision),
         precision=precision,
-        compiled=compiled,
+        compiled=compiled and engine is EngineName.local,
     )
     if out is None:
         results, code = for_each_video(
@@ -98,39 +115,21 @@ def embed(
         print_json({**model_facts(recognizer, checkpoint), "unit_norm": True, "videos": results})
         raise typer.Exit(code)
 
-    from m2clip.bulk.embedding import embed_videos
     from m2clip.bulk.source_model import SourceModel
-    from m2clip.bulk.wanted_videos import wanted_videos
+    from m2clip.bulk.work import EmbeddingWork
 
-    wanted = wanted_videos(sources, classes=classes, root=root)
     source = SourceModel.of(recognizer, checkpoint, weights=weights, every_seconds=every)
-    with progress_bar("videos") as progress:
-        done = embed_videos(
-            recognizer,
-            wanted,
-            out,
-            source,
-            workers=workers,
-            batch_size=batch_size,
-            file_seconds=file_seconds,
-            most_lost=most_lost,
-            tell=say,
-            progress=progress,
-        )
-    parts = [f"{done.videos} embedded", f"{done.done_before} there already", f"{done.dropped} gone"]
-    say(f"{out}: {done.rows} embeddings of unit norm; videos: {', '.join(parts)}, {len(done.bad)} could not be read")
-    for name in done.tables:
-        say(f"{out.parent / name} names all such files")
-    if json:
-        bad = [{"path": str(file.path), "where": file.where, "reason": file.reason} for file in done.bad]
-        counts = {"rows": done.rows, "embedded": done.videos, "done_before": done.done_before, "dropped": done.dropped}
-        print_json(
-            {
-                **model_facts(recognizer, checkpoint),
-                "model_id": source.model_id,
-                "out": str(out),
-                **counts,
-                "bad_files": bad,
-            }
-        )
-    raise typer.Exit(1 if done.bad else 0)
+    facts = {**model_facts(recognizer, checkpoint), "model_id": source.model_id} if json else None
+    work = EmbeddingWork(recognizer, source)
+    code = make_table(
+        work,
+        sources,
+        out,
+        chosen,
+        root=root,
+        classes=classes,
+        what="embeddings of unit norm",
+        verb="embedded",
+        document=facts,
+    )
+    raise typer.Exit(code)

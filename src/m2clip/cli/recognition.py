@@ -1,29 +1,36 @@
 """The command classify."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from m2clip.cli.bulk import EngineName, EngineOption, RayAddress, chosen_engine, make_table, model_device, need_table
 from m2clip.cli.options import (
+    BatchSize,
     Checkpoint,
+    Classes,
     ClipSeconds,
     Compile,
     Device,
+    FileSeconds,
     Fps,
     Frames,
     Json,
     LabelsFile,
     LabelsOption,
+    MostLost,
     Precision,
     PrecisionName,
+    Root,
     Strength,
     StrideFrames,
     Templates,
     Texts,
     Top,
-    Videos,
     Views,
     Weights,
+    Workers,
     sampling_options,
     split_labels,
     text_source,
@@ -35,8 +42,18 @@ if TYPE_CHECKING:
     from m2clip.data.video import Video
 
 
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="VIDEO...",
+        help="Video files, folders of images, .npy files, http:// or https:// addresses, or - for standard input; "
+        "with --out also folders of videos, lists and shards.",
+    ),
+]
+
+
 def classify(
-    videos: Videos,
+    videos: Sources,
     labels: LabelsOption = None,
     labels_file: LabelsFile = None,
     checkpoint: Checkpoint = "builtin",
@@ -53,9 +70,38 @@ def classify(
     templates: Templates = None,
     texts: Texts = None,
     device: Device = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The Parquet file to write, or to bring up to date: path, times, labels, scores."),
+    ] = None,
+    batch_size: BatchSize = 8,
+    workers: Workers = 2,
+    file_seconds: FileSeconds = 300.0,
+    most_lost: MostLost = 0.5,
+    root: Root = None,
+    classes: Classes = None,
+    engine: EngineOption = EngineName.local,
+    ray_address: RayAddress = None,
     json: Json = False,
 ) -> None:
-    """Name the action in each video: the most probable of the labels (default: the checkpoint's own classes)."""
+    """Name the action in each video: the most probable of the labels (default: the checkpoint's own classes).
+
+    With --out, of many videos; what is in the table already and has not changed is skipped, also after a run that was killed.
+    """
+    need_table(
+        out, root=root, classes=classes, ray_address=ray_address, engine=None if engine is EngineName.local else engine
+    )
+    if out is not None:
+        table_engine = chosen_engine(
+            engine,
+            ray_address=ray_address,
+            device=device,
+            compiled=compiled,
+            batch_size=batch_size,
+            workers=workers,
+            file_seconds=file_seconds,
+            most_lost=most_lost,
+        )
     names = split_labels(labels)
     source = text_source(templates, texts)
     recognizer = make_recognizer(
@@ -65,16 +111,42 @@ def classify(
         sampling=sampling_options(frames, stride_frames, fps, clip_seconds),
         strength=strength,
         texts=source,
-        device=device,
+        device=model_device(engine, device, precision),
         precision=precision,
-        compiled=compiled,
+        compiled=compiled and engine is EngineName.local,
     )
     chosen = asked_labels(recognizer.model, names, labels_file, source)
-    classes = recognizer.prepare(chosen)
+    prepared = recognizer.prepare(chosen)
+    read_as = {
+        "reading": prepared.reading,
+        "temperature": prepared.temperature,
+        "threshold": prepared.threshold(strength=recognizer.model.strength),
+        "texts": dict(zip(prepared.names, prepared.texts, strict=True)),
+    }
+    if out is not None:
+        from m2clip.bulk.label_table import LabelSource
+        from m2clip.bulk.source_model import SourceModel
+        from m2clip.bulk.work import LabelWork
+
+        model = SourceModel.of(recognizer, checkpoint, weights=weights)
+        work = LabelWork(recognizer, prepared, LabelSource.of(recognizer, prepared, model, top=top))
+        facts = {**model_facts(recognizer, checkpoint), "model_id": model.model_id, **read_as} if json else None
+        code = make_table(
+            work,
+            videos,
+            out,
+            table_engine,
+            root=root,
+            classes=classes,
+            what="videos with labels",
+            verb="classified",
+            document=facts,
+        )
+        raise typer.Exit(code)
 
     def one(video: str, opened: "Video") -> dict[str, Any]:
         read = recognizer.score(opened, chosen)
-        by_label = dict(zip(classes.names, read.views.T.tolist(), strict=True))
+        by_label = dict(zip(prepared.names, read.views.T.tolist(), strict=True))
         best = read.top(top)
         if not json:
             lines = [f"  {found.score:.4f}  {found.label}" for found in best]
@@ -91,10 +163,7 @@ def classify(
         print_json(
             {
                 **model_facts(recognizer, checkpoint),
-                "reading": classes.reading,
-                "temperature": classes.temperature,
-                "threshold": classes.threshold(strength=recognizer.model.strength),
-                "texts": dict(zip(classes.names, classes.texts, strict=True)),
+                **read_as,
                 "videos": results,
             }
         )

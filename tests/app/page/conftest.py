@@ -76,10 +76,10 @@ def uneven_model(seed: int) -> Any:
 
 def make_index(folder: Path, recognizer: Recognizer) -> Any:
     """Three videos with an index, and a fourth beside them that is not in it."""
-    from m2clip.bulk.embedding import embed_videos
     from m2clip.bulk.wanted_videos import wanted_videos
     from m2clip.search import SourceModel, VideoIndex
     from m2clip.search.building import build_index
+    from tests.bulk.embedded import embed_videos
 
     for number, name in enumerate(("a.mp4", "b.mp4", "odd <i> & name.mp4")):
         write_video(folder / "indexed" / name, moving_square(frames=24, side=64, shift=number))

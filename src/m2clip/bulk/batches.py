@@ -1,0 +1,167 @@
+"""Videos -> rows of a table, batch by batch: reading, encoding, and who is encoded together with whom."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from m2clip.bulk.stretches import STRETCHES_AT_A_TIME, ReadStretches, StretchDataset, StretchReader
+from m2clip.bulk.wanted_videos import Key, State
+from m2clip.bulk.work import ReadVideo, Work
+from m2clip.data.dataset import BadFile, DamagedFile, Item
+from m2clip.data.manifest import Manifest, Sample
+from m2clip.data.samples import Samples
+from m2clip.data.transforms import PixelStatistics
+
+_LONG_VIDEOS_AT_A_TIME = 16  # whose first stretches are read before the further ones; what a kill may cost
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One video, or part of one, that is to be read."""
+
+    sample: Sample
+    path: str
+    """By which it is found again."""
+    state: State | None
+
+    @property
+    def key(self) -> Key:
+        """What names it in tables."""
+        return (self.path, self.sample.start_seconds, self.sample.end_seconds)
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What came of some videos; each is in it once, by its number: with rows or as bad."""
+
+    numbers: tuple[int, ...]
+    rows: pa.Table
+    """Of the form's columns."""
+    bad: tuple[BadFile, ...] = ()
+    damaged: tuple[DamagedFile, ...] = ()
+    """Of the videos that have rows."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How videos are read."""
+
+    batch_size: int
+    workers: int
+    """Processes that decode; 0: this one."""
+    file_seconds: float
+    most_lost: float
+
+
+def batches_of(positions: np.ndarray, batch_size: int) -> list[range]:
+    """The numbers 0..N-1 of what is to be done, in batches; `positions` int [N], rising, are their places in the whole list.
+
+    Batches are stretches of the list, whatever of it is done already: who is encoded together never depends on when a run was broken off.
+    Of places 0, 1, 4, 6, 7 and batches of two places each: numbers 0, 1; 2; 3, 4.
+    """
+    cuts = (np.flatnonzero(np.diff(positions // batch_size)) + 1).tolist()
+    return [range(first, end) for first, end in pairwise([0, *cuts, len(positions)]) if end > first]
+
+
+def results(
+    work: Work,
+    asked: Sequence[Asked],
+    batches: Sequence[Sequence[int]],
+    reading: Reading,
+    *,
+    read_one: Callable[[StretchDataset, int], Item | BadFile] | None = None,
+) -> Iterator[BatchResult]:
+    """The result of each batch of numbers of `asked`; of videos in stretches one after another.
+
+    `read_one` stands for `dataset[index]` where videos are read in this process.
+    """
+    yield from _Run(work, asked, reading).read(batches, read_one)
+
+
+class _Run:
+    def __init__(self, work: Work, asked: Sequence[Asked], reading: Reading) -> None:
+        self._work, self._asked, self._reading = work, asked, reading
+        self._open: dict[int, list[pa.Table]] = {}  # of videos of several pieces: what is there
+        self._bad: set[int] = set()
+        self._damaged: dict[int, DamagedFile] = {}
+        sizes = work.recognizer.model.info.sizes
+        unlabelled = [replace(one.sample, label=0) for one in asked]
+        self._dataset = StretchDataset(
+            Manifest(Samples.of(unlabelled), ("",), (), "", ""),
+            work.recognizer.reader,
+            statistics=PixelStatistics(tuple(sizes.mean), tuple(sizes.std)),
+            every_seconds=work.every_seconds,
+            most_lost=reading.most_lost,
+        )
+
+    def read(self, batches: Sequence[Sequence[int]], read_one: Any) -> Iterator[BatchResult]:
+        every = self._work.every_seconds
+        own_batch = self._reading.batch_size if every is None else -(-self._reading.batch_size // STRETCHES_AT_A_TIME)
+        reader = StretchReader(
+            self._dataset,
+            batch_size=own_batch,
+            workers=self._reading.workers,
+            file_seconds=self._reading.file_seconds,
+            read_one=read_one,
+        )
+        with closing(reader):
+            if every is None:
+                for items in reader.read(batches):
+                    yield self._whole(items)
+                return
+            numbers = [number for batch in batches for number in batch]
+            for first in range(0, len(numbers), _LONG_VIDEOS_AT_A_TIME):
+                further: list[int] = []
+                for items in reader.read_flat(numbers[first : first + _LONG_VIDEOS_AT_A_TIME]):
+                    for item in items:
+                        yield from self._piece(item, further)
+                for items in reader.read_flat(further):
+                    for item in items:
+                        yield from self._piece(item, [])
+
+    def _whole(self, items: Sequence[Item | BadFile]) -> BatchResult:
+        good = [item for item in items if isinstance(item, ReadStretches)]
+        return BatchResult(
+            tuple(item.index for item in items),
+            pa.concat_tables([self._work.form.schema.empty_table(), *self._rows(good)]),
+            tuple(item for item in items if isinstance(item, BadFile)),
+            tuple(item.damage for item in good if item.damage is not None),
+        )
+
+    def _piece(self, item: Item | BadFile, further: list[int]) -> Iterator[BatchResult]:
+        """The result of a video that is complete with this piece; `further` gets the indices of those that follow its first one.
+
+        Each piece is encoded by itself, so that it does not matter which others come beside it.
+        """
+        count = len(self._dataset)
+        number, piece = item.index % count, item.index // count
+        if number in self._bad:  # by another piece
+            return
+        if isinstance(item, BadFile):
+            self._bad.add(number)
+            self._open.pop(number, None)
+            yield BatchResult((number,), self._work.form.schema.empty_table(), (replace(item, index=number),))
+            return
+        assert isinstance(item, ReadStretches)
+        if piece == 0:
+            self._open[number] = []
+            further += [number + count * later for later in range(1, item.pieces)]
+        self._open[number] += self._rows([item])
+        if item.damage is not None:
+            self._damaged[number] = item.damage
+        if len(self._open[number]) == item.pieces:
+            damage = self._damaged.pop(number, None)
+            rows = pa.concat_tables(self._open.pop(number))
+            yield BatchResult((number,), rows, damaged=() if damage is None else (damage,))
+
+    def _rows(self, items: Sequence[ReadStretches]) -> list[pa.Table]:
+        if not items:
+            return []
+        asked = [self._asked[item.index % len(self._dataset)] for item in items]
+        videos = [ReadVideo(one.path, one.state, item) for one, item in zip(asked, items, strict=True)]
+        return self._work.rows(videos)

@@ -1,0 +1,142 @@
+"""Bulk work on Ray Data: blocks of numbers go to actors that keep the model, and the driver, which alone writes, gets their rows."""
+
+import logging
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from m2clip.bulk.batches import Asked, BatchResult, Reading
+from m2clip.bulk.ray_actor import NAMESPACE, BatchActor, Coordinator
+from m2clip.bulk.ray_messages import asked_table, unpacked
+from m2clip.bulk.work import Work
+from m2clip.errors import ConfigError, M2CLIPError
+
+VIDEOS_A_BLOCK = 64
+"""At most, of what one task does and the death of an actor costs."""
+_LONG_VIDEOS_A_BLOCK = 8  # in stretches
+_BLOCKS_AN_ACTOR = 4  # at least, where there are so many, so that actors end at about the same time
+_TASKS_AN_ACTOR = 2  # one that it does and one that waits
+_SPARE_CPUS = 1
+_STORE_BYTES = 256 * 2**20
+_LONGEST_FOLDER = 40  # Ray puts sockets below it, and the name of a socket has room for 107 characters
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """A Ray cluster, or a Ray of this machine's own that ends with the run.
+
+    `reading.workers` is the number of actors. `address` of the cluster ("auto": that of this machine); None: one is started here. With a
+    `device` "cuda" each actor takes a GPU. The machines of a cluster need m2clip, and the videos under the same paths.
+    """
+
+    reading: Reading
+    address: str | None = None
+    device: str = "cpu"
+    compiled: bool = False
+
+    def results(self, work: Work, asked: Sequence[Asked], batches: Sequence[range]) -> Iterator[BatchResult]:
+        """See `run.Engine`: what comes of the batches, as they are done. ConfigError where there is no such cluster."""
+        table = asked_table(asked)
+        starts = np.array([*(batch.start for batch in batches), len(asked)], np.int64)
+        size = batches_a_block(len(batches), self.reading, in_stretches=work.every_seconds is not None)
+        with _ray(self.address, actors=self.reading.workers, bytes_held=_bytes_held(work, table)) as ray:
+            name = f"bulk-{uuid.uuid4()}"
+            shared = [ray.put(one) for one in (work, table, starts)]
+            coordinator = ray.remote(Coordinator).options(name=name, namespace=NAMESPACE, num_cpus=0).remote(shared)
+            try:
+                for content, error in self._packed(ray, name, -(-len(batches) // size), size):
+                    if error is not None:
+                        raise M2CLIPError(error)
+                    yield unpacked(content, asked, work.form.schema)
+            finally:
+                ray.kill(coordinator)
+
+    def _packed(self, ray: Any, coordinator: str, blocks: int, size: int) -> Iterator[tuple[bytes, str | None]]:
+        import ray.data as data
+
+        context = data.DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        # They lie there already: a range would be read by tasks, for which actors on all CPUs leave no room.
+        numbers = data.from_items([{"block": block} for block in range(blocks)], override_num_blocks=blocks)
+        found = numbers.map_batches(
+            BatchActor,
+            fn_constructor_args=(coordinator, replace(self.reading, workers=0), size, self.device, self.compiled),
+            compute=data.ActorPoolStrategy(
+                size=min(self.reading.workers, blocks), max_tasks_in_flight_per_actor=_TASKS_AN_ACTOR
+            ),
+            batch_size=1,
+            batch_format="pyarrow",
+            num_cpus=1,
+            num_gpus=1 if self.device.startswith("cuda") else 0,
+        )
+        batch: Any
+        for batch in found.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
+            yield from zip(batch.column("result").to_pylist(), batch.column("error").to_pylist(), strict=True)
+
+
+def batches_a_block(batches: int, reading: Reading, *, in_stretches: bool = False) -> int:
+    """How many batches one task does: as many as VIDEOS_A_BLOCK allows, fewer where each actor would get too few tasks."""
+    most = _LONG_VIDEOS_A_BLOCK if in_stretches else VIDEOS_A_BLOCK
+    return max(1, min(most // reading.batch_size, batches // (_BLOCKS_AN_ACTOR * reading.workers)))
+
+
+def _bytes_held(work: Work, table: pa.Table) -> int:
+    model = sum(tensor.numel() * tensor.element_size() for tensor in work.recognizer.model.state_dict().values())
+    return model + table.nbytes
+
+
+@contextmanager
+def _ray(address: str | None, *, actors: int, bytes_held: int) -> Iterator[Any]:
+    """Ray, connected; one that is connected already is used and left alone."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing calls home
+    import ray
+
+    if ray.is_initialized():
+        yield ray
+        return
+    plain: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": NAMESPACE}
+    if address is not None:
+        try:
+            ray.init(address, **plain)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+            raise ConfigError(
+                f"no Ray answers at {address} ({reason}): start one with ray start --head, or leave the address out"
+            ) from None
+        try:
+            _need_cpus(ray, address, actors)
+            yield ray
+        finally:
+            ray.shutdown()
+        return
+    short = tempfile.gettempdir()
+    with tempfile.TemporaryDirectory(
+        prefix="m2ray-", dir=short if len(short) <= _LONGEST_FOLDER else "/tmp", ignore_cleanup_errors=True
+    ) as folder:
+        ray.init(
+            num_cpus=actors + _SPARE_CPUS,
+            include_dashboard=False,
+            object_store_memory=_STORE_BYTES + 2 * bytes_held,
+            _temp_dir=folder,
+            **plain,
+        )
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _need_cpus(ray: Any, address: str, actors: int) -> None:
+    cpus = int(ray.cluster_resources().get("CPU", 0))
+    if cpus < actors:
+        raise ConfigError(
+            f"the Ray at {address} has {cpus} CPUs, and {actors} actors need one each: ask for fewer workers"
+        )

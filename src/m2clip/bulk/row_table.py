@@ -1,0 +1,111 @@
+"""The Parquet files of bulk work: which columns they have, what they say of what made them, and how they are read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m2clip.errors import ConfigError
+
+FILE_FIELDS = (
+    pa.field("path", pa.string(), nullable=False),
+    pa.field("start_seconds", pa.float64()),
+    pa.field("end_seconds", pa.float64()),
+    pa.field("size_bytes", pa.int64()),
+    pa.field("mtime_ns", pa.int64()),
+    pa.field("duration_seconds", pa.float64()),
+    pa.field("lost_frames", pa.int64()),
+)
+"""The first columns of each table: what a row is of."""
+KEY_COLUMNS = ("path", "start_seconds", "end_seconds", "size_bytes", "mtime_ns")
+ROWS_AT_A_TIME = 8192
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """The video, or the part of one, that a row is of."""
+
+    path: str
+    start_seconds: float | None
+    end_seconds: float | None
+    size_bytes: int | None
+    """Of the file when it was read; None for what lies on the web."""
+    mtime_ns: int | None
+    """When the file was written last, as it said when it was read."""
+    duration_seconds: float
+    lost_frames: int
+
+
+def file_columns(rows: Sequence[FileRow]) -> dict[str, list[Any]]:
+    """The first columns of a table of these rows, by name."""
+    return {field.name: [getattr(row, field.name) for row in rows] for field in FILE_FIELDS}
+
+
+class TableForm(Protocol):
+    """What the tables of one kind of work, by one model, have in common."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns: FILE_FIELDS, then others; its metadata tell what made the rows."""
+
+    @property
+    def repeated(self) -> Sequence[str]:
+        """Columns of text that have few different values."""
+
+    @property
+    def by_path(self) -> bool:
+        """Whether all rows of a path belong together; else its rows are told apart by their times."""
+
+    def check(self, table: "RowTable", *, parts: Path) -> None:
+        """Raise ConfigError where a table is of other columns, work or model; `parts` is the folder of its unfinished rows."""
+
+
+class RowTable:
+    """A table on disk, read a few thousand rows at a time. ConfigError where it is none, or is broken.
+
+    `command` is the one that makes such tables, for what is said where there is none.
+    """
+
+    def __init__(self, path: Path, *, command: str) -> None:
+        self.path, self.command = path, command
+        try:
+            self._file = pq.ParquetFile(path)
+        except FileNotFoundError:
+            raise ConfigError(f"{path} is not there: make it with m2clip {command} SOURCE --out {path}") from None
+        except (pa.ArrowException, OSError) as error:
+            raise ConfigError(f"{path} is no Parquet file that can be read ({_reason(error)}); make it again") from None
+        self.schema: pa.Schema = self._file.schema_arrow
+
+    def need_columns(self, schema: pa.Schema) -> None:
+        """Raise ConfigError where the columns are others."""
+        if not self.schema.equals(schema):
+            raise ConfigError(
+                f"{self.path} is no table of m2clip {self.command}: its columns are others; make it again"
+            )
+
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Its rows in order, at most ROWS_AT_A_TIME at once."""
+        try:
+            yield from self._file.iter_batches(ROWS_AT_A_TIME, columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise ConfigError(f"{self.path} is damaged ({_reason(error)}); make it again") from None
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
