@@ -1,8 +1,10 @@
 """Metrics by hand, files that read back, a page that no class name can break."""
 
 import csv
+import errno
 import io
 import json
+import os
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m2clip.errors import M2CLIPError
 from m2clip.report import Picture, Section, Table, measure, page, write_evaluation, write_json
 from m2clip.report.figures import class_bars, confusion_figure
 from m2clip.report.metrics import wilson_interval
@@ -151,5 +154,22 @@ def test_json_takes_no_nan_and_keeps_the_old_file(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"x": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_full_disk_is_told_and_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / "a.json", {"x": 1})
+
+    def full(self: Path, content: bytes) -> int:
+        self.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(
+        M2CLIPError, match=r"a\.json cannot be written \(No space left on device\); free space or choose"
+    ):
+        write_json(tmp_path / "a.json", {"x": 2})
+    monkeypatch.undo()
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from m2clip.config import RunConfig
 from m2clip.data.dataset import Batch
-from m2clip.train import loop
+from m2clip.train import learner, train
 from speed.timing import Timings, process_peak_gib
 from speed.videos import make_video
 from speed.workload import Workload, autocast, build_model, class_names, clip_tower, clips, inference_case, weights_file
@@ -107,8 +107,8 @@ class _Between:
     def __len__(self) -> int:
         return len(self._loader)
 
-    def __iter__(self) -> Iterator[Any]:
-        for batch in self._loader:
+    def after(self, done: int) -> Iterator[Any]:
+        for batch in self._loader.after(done):
             self._work()
             yield batch
 
@@ -126,9 +126,9 @@ def beside_the_tower(workload: Workload, settings: dict[str, Any]) -> Timings:
         forward()
         tower.append(time.perf_counter() - started)
 
-    make_loader = loop.make_loader
-    with patch.object(loop, "make_loader", lambda *a, **k: _Between(make_loader(*a, **k), work)):
-        loop.train(RunConfig.model_validate(settings), progress=False)
+    make_loader = learner.make_loader
+    with patch.object(learner, "make_loader", lambda *a, **k: _Between(make_loader(*a, **k), work)):
+        train(RunConfig.model_validate(settings), progress=False)
     lines = [json.loads(line) for line in (Path(settings["out"]) / "metrics.jsonl").read_text().splitlines()]
     steps = [line["seconds"] - line["wait_seconds"] for line in lines if line["kind"] == "step"]
     assert len(steps) == len(tower) == workload.rounds + WARMUP_STEPS

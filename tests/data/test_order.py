@@ -135,3 +135,10 @@ def test_shards_that_are_fetched_wait_for_it(monkeypatch: pytest.MonkeyPatch) ->
     for batch in BatchOrder(dataset, batch_size=5, parts=1, shuffle=True, rank=0, world_size=1, mixed_shards=1):
         assert {f"{n // 10}.tar" for n in batch} <= set(asked)
     assert len(asked) == 6
+
+
+@given(count=st.integers(1, 40), batch_size=st.integers(1, 12), parts=st.integers(1, 3), done=st.integers(0, 50))
+def test_what_is_left_of_an_epoch_is_its_end(count: int, batch_size: int, parts: int, done: int) -> None:
+    for shuffle in (True, False):
+        order = BatchOrder(of_files(count), batch_size=batch_size, parts=parts, shuffle=shuffle, rank=1, world_size=2)
+        assert list(order.after(done)) == list(order)[done:]

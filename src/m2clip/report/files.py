@@ -5,11 +5,12 @@ import io
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-from m2clip.errors import ConfigError
+from m2clip.errors import ConfigError, M2CLIPError
 
 
 def results_folder(path: Path) -> Path:
@@ -35,11 +36,22 @@ def results_file(path: Path, *, ending: str = "") -> Path:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write beside the target and rename, so that an interrupted run never leaves half a file under the final name."""
+    """Write beside the target and rename, so that an interrupted run never leaves half a file under the final name.
+
+    Raises M2CLIPError, one sentence, where the disk is full or the folder cannot be written to; what was there stays.
+    """
     part = path.with_name(path.name + ".part")
-    # File names need not be valid Unicode: Python's stand-ins for their odd bytes are written as JSON escapes.
-    part.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
-    os.replace(part, path)
+    try:
+        # File names need not be valid Unicode: Python's stand-ins for their odd bytes are written as JSON escapes.
+        part.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
+        os.replace(part, path)
+    except OSError as error:
+        raise M2CLIPError(
+            f"{path} cannot be written ({error.strerror or error}); free space or choose a folder that can be written to"
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def json_text(document: Any) -> str:
