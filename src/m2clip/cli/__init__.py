@@ -31,7 +31,7 @@ from m2clip.cli.show import show_clips
 from m2clip.cli.strength import tune_strength
 from m2clip.cli.study import study
 from m2clip.cli.timeline import timeline
-from m2clip.errors import M2CLIPError
+from m2clip.errors import Interrupted, M2CLIPError
 from m2clip.freed_memory import keep_freed_memory
 from m2clip.launcher import read_launcher
 
@@ -113,7 +113,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except M2CLIPError as error:
-        say(str(error))
+        if not isinstance(error, Interrupted) or read_launcher(os.environ).rank == 0:  # which tells it for all
+            say(str(error))
+        sys.exit(error.exit_code)
     except ImportError as error:
         say(_missing(error))
     except RuntimeError as error:  # gloo has no kind of its own for this
