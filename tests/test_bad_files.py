@@ -58,3 +58,28 @@ def test_the_first_one_can_be_the_end() -> None:
 def test_limits_are_the_same_everywhere() -> None:
     data = RunConfig(out="out").data
     assert (data.most_lost, data.file_seconds) == (MOST_LOST, FILE_SECONDS)
+
+
+def test_a_report_goes_on_where_an_interrupted_one_was(tmp_path: Path) -> None:
+    """Twenty files are named in all, whichever of them are met first after the break."""
+    said: list[str] = []
+    damaged = [DamagedFile(Path(f"{n}.avi"), f"list.txt:{n}", 0.1, n) for n in range(4)]
+    before, after, whole = (FileReport(policy="skip", tell=said.append) for _ in range(3))
+    before.note(map(bad, (5, 3, *range(10, 25))), damaged[2:])
+    known = before.known()
+    assert [file.index for file in known[0]] == [5, 3, *range(10, 25)]
+    assert known[1] == damaged[2:]
+    said.clear()
+    after.go_on(*known)
+    after.note(map(bad, (40, 5, 41, 42, 43, 44)), damaged)
+    assert [sentence[:40] for sentence in said] == [
+        *(f"skipped: no frame of {n}.mp4 (listed at l" for n in (40, 41, 42)),
+        "more than 20 files cannot be read; from ",
+        *(f"damaged: {n}.avi has lost 10.0 % of its fr" for n in (0, 1)),
+    ]
+    whole.note(map(bad, (5, 3, *range(10, 25), 40, 41, 42, 43, 44)), [*damaged[2:], *damaged[:2]])
+    for name, report in (("after", after), ("whole", whole)):
+        (tmp_path / name).mkdir()
+        report.write(tmp_path / name)
+    for name in ("bad_files.csv", "damaged_files.csv"):
+        assert (tmp_path / "after" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
