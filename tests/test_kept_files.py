@@ -80,3 +80,12 @@ def test_many_writers_at_once(folder: Path) -> None:
         list(pool.map(lambda i: kept.put(str(i % 40), b"x" * 100), range(400)))
     assert all(kept.get(str(i)) in (None, b"x" * 100) for i in range(40))
     assert 0 < len(list(folder.iterdir())) <= 28  # those at work at the same time may exceed the limit a little
+
+
+def test_what_a_killed_process_left_is_swept_away(folder: Path) -> None:
+    kept = KeptFiles("part", most_bytes=3 * 132)
+    folder.mkdir(parents=True)
+    (folder / "abc.draft").write_bytes(b"x" * 1000)
+    kept.put("a", b"content")
+    assert [path.name.endswith(".draft") for path in folder.iterdir()] == [False]
+    assert kept.get("a") == b"content"

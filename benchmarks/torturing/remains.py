@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-CLOCK = re.compile(r"seconds$|^machine$")
-"""Keys and columns that say how long something took, and on what. `pts_seconds` and the like stand in none of these files."""
+CLOCK = re.compile(r"seconds$|^machine$|^log_sizes$")
+"""Keys and columns that say how long something took, and on what; and how long a log is, in which such numbers stand."""
 TIMES = re.compile(r"\b(\d+ h )?(\d+ min )?\d+(\.\d+)? (s|min)\b")
 """As pages have them."""
 SPOKEN = {".log"}

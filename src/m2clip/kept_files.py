@@ -3,11 +3,11 @@
 import contextlib
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from m2clip.cache_folder import cache_folder
+from m2clip.drafts import DRAFT, draft, sweep
 
 _DIGEST_BYTES = 32
 
@@ -43,14 +43,8 @@ class KeptFiles:
             path = self._path(key)
             path.parent.mkdir(parents=True, exist_ok=True)
             self._make_room(path.parent, _DIGEST_BYTES + len(content))
-            descriptor, draft = tempfile.mkstemp(dir=path.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(hashlib.sha256(content).digest() + content)
-                os.replace(draft, path)
-            except BaseException:
-                os.unlink(draft)
-                raise
+            with draft(path) as file:
+                file.write(hashlib.sha256(content).digest() + content)
 
     def _path(self, key: str) -> Path:
         return cache_folder() / self._name / hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()
@@ -58,6 +52,9 @@ class KeptFiles:
     def _make_room(self, folder: Path, size: int) -> None:
         found = []
         for entry in os.scandir(folder):
+            if entry.name.endswith(DRAFT):
+                sweep(entry.path)
+                continue
             with contextlib.suppress(FileNotFoundError):  # another process makes room, too
                 found.append((entry.stat().st_mtime_ns, entry.stat().st_size, entry.path))
         remove_oldest(found, until=self._most_bytes - size)

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import os
 import stat
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -27,14 +26,17 @@ from m2clip.data.places import Place, ShardMember
 from m2clip.data.transforms import shrunk
 from m2clip.data.video import Video
 from m2clip.data.web import is_web_address
+from m2clip.drafts import DRAFT, draft, sweep
 from m2clip.errors import ConfigError
 
 _FORMAT = 3  # to be raised when the same settings give other frames than before
 _FRAMES_AT_A_TIME = 16  # held in memory while a file is written
 _SCAN_SECONDS = 10.0  # how old a look at the folder's size may be
-_DRAFT = ".draft"
-_DRAFT_SECONDS = 24 * 3600.0  # after which a draft belongs to nobody who lives
 _log = logging.getLogger("m2clip")
+
+
+class _DamageShowed(Exception):
+    """Frames are missing that nobody knew of before; they are counted anew, and nothing is kept."""
 
 
 class CachedFrames(NamedTuple):
@@ -116,22 +118,17 @@ class FrameCache:
             )
             return False
         try:
-            descriptor, draft = tempfile.mkstemp(dir=self._folder, suffix=_DRAFT)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                    np.lib.format.write_array_header_1_0(file, header)
-                    for first in range(part.first, part.stop, _FRAMES_AT_A_TIME):
-                        some = range(first, min(first + _FRAMES_AT_A_TIME, part.stop))
-                        file.write(video.frames(some, each=each).data)
-                        if video.info.frame_count != info.frame_count:  # damage that only showed now: counted anew
-                            return False
-                    file.write(np.append(part.pts_seconds, part.end_seconds).data)
-                    file.flush()
-                    os.fsync(file.fileno())  # or a power cut could leave a whole file of zeros
-                os.replace(draft, path)
-            finally:
-                Path(draft).unlink(missing_ok=True)
+            with draft(path) as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for first in range(part.first, part.stop, _FRAMES_AT_A_TIME):
+                    some = range(first, min(first + _FRAMES_AT_A_TIME, part.stop))
+                    file.write(video.frames(some, each=each).data)
+                    if video.info.frame_count != info.frame_count:
+                        raise _DamageShowed
+                file.write(np.append(part.pts_seconds, part.end_seconds).data)
+        except _DamageShowed:
+            return False
         except OSError as error:
             reason = error.strerror or error
             self._tell(f"{self._folder}: the cache cannot be written ({reason}); videos are decoded each time")
@@ -156,8 +153,8 @@ class FrameCache:
                 for entry in os.scandir(self._folder):
                     with contextlib.suppress(OSError):
                         found = entry.stat()
-                        if entry.name.endswith(_DRAFT) and time.time() - found.st_mtime > _DRAFT_SECONDS:
-                            os.unlink(entry.path)  # of a process that was killed
+                        if entry.name.endswith(DRAFT):
+                            sweep(entry.path)
                         else:
                             self._used += found.st_size
             self._scanned = time.monotonic()
