@@ -1,13 +1,15 @@
 """What stands around Gradio: it serves this page and nothing else, and the page calls nobody else."""
 
-import json
-import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
+from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from m2clip.app.refusals import refusal
+from m2clip.app.limits import Busy
+from m2clip.app.page.events import SESSION, Events, Sessions
+from m2clip.app.refusals import refusal, refusal_of
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
 # What the page of a Gradio app asks for. Its uploads, its files by path, its proxy and its API stay shut: videos come and go
 # by `routes`, and events by the queue.
 _OPEN = re.compile(
-    r"/(theme\.css|config/?|manifest\.json|favicon\.ico|robots\.txt|(static|assets)/[ -~]{1,200}"
-    r"|gradio_api/(info/?|app_id/?|startup-events|heartbeat/[^/]+|queue/(join|data)/?|cancel|reset/?))?"
+    r"/(?!.*\.\.)(theme\.css|config/?|manifest\.json|favicon\.ico|robots\.txt|(static|assets)/[\w.@/-]{1,200}"
+    rf"|gradio_api/(app_id/?|heartbeat/{SESSION}|queue/(join|data)))?",
+    re.ASCII,
 )
 _MOST_EVENT_BYTES = 2**20
 _POLICY = (
@@ -39,8 +42,8 @@ _PREVIEW = re.compile(rb'\s*<meta\s+(?:property="og:|name="twitter:)[^>]*>', re.
 class Fence:
     """ASGI: lets through what the page needs, with a policy that keeps the browser from calling any other machine."""
 
-    def __init__(self, app: "ASGIApp") -> None:
-        self._app = app
+    def __init__(self, app: "ASGIApp", events: Events, sessions: Sessions) -> None:
+        self._app, self._events, self._sessions = app, events, sessions
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         """One request."""
@@ -51,12 +54,26 @@ class Fence:
         if not _OPEN.fullmatch(path):
             await _nothing_here(scope)(scope, receive, send)
             return
-        if path.startswith("/gradio_api/queue/join"):
-            body = await _body(receive)
-            if body is None or not _is_plain(body):
-                await refusal(400, "request", "events carry texts and numbers, and no files")(scope, receive, send)
+        try:
+            if path == "/gradio_api/queue/join":
+                await self._join(scope, receive, send)
                 return
-            receive = _again(body, receive)
+            if path == "/gradio_api/queue/data":
+                given = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [""])
+                session = given[0] if len(given) == 1 else ""
+                if not self._sessions.has_asked(session):
+                    await refusal(404, "session", "this page has asked for nothing; load it again")(
+                        scope, receive, send
+                    )
+                    return
+                await self._stream(session, scope, receive, send)
+                return
+            if path.startswith("/gradio_api/heartbeat/"):
+                await self._stream(path.rpartition("/")[2], scope, receive, send)
+                return
+        except Busy as error:
+            await refusal_of(error)(scope, receive, send)
+            return
         is_page = path in ("", "/")
         if is_page:
             # The whole page, as it is: it is rewritten.
@@ -65,6 +82,25 @@ class Fence:
                 "headers": [(k, v) for k, v in scope["headers"] if k not in (b"accept-encoding", b"range")],
             }
         await self._app(scope, receive, _Page(send) if is_page else _with_headers(send))
+
+    async def _join(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """An event."""
+        body = await _body(receive)
+        session = None if body is None else self._events.session(body)
+        if body is None or session is None:
+            await refusal(400, "request", "this is no event of this page")(scope, receive, send)
+            return
+        await self._sessions.enter(session)
+        await self._app(scope, _again(body, receive), _with_headers(send))
+
+    async def _stream(self, session: str, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """A connection that stays for what a page is told."""
+        async with self._sessions.stream(session):
+            try:
+                await self._app(scope, receive, _with_headers(send))
+            except (HTTPException, KeyError):
+                # So Gradio ends a stream whose session is over, or that a second stream of it has ended.
+                return
 
 
 def _nothing_here(scope: "Scope") -> "Response":
@@ -138,24 +174,3 @@ def _again(body: bytes, receive: "Receive") -> "Receive":
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receiving
-
-
-def _is_plain(body: bytes) -> bool:
-    """Whether an event's values are texts and finite numbers: a mapping could name a file or an address to fetch."""
-    try:
-        event: Any = json.loads(body, parse_float=_finite, parse_constant=_finite)
-        json.dumps(
-            event, ensure_ascii=False
-        ).encode()  # JSON can spell halves of characters, which no answer could repeat
-        data = event["data"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return False
-    return isinstance(data, list) and not any(isinstance(one, dict | list) for one in data)
-
-
-def _finite(text: str) -> float:
-    """A number of JSON; ValueError for one that JSON cannot write again."""
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(text)
-    return number

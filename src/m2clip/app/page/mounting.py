@@ -4,7 +4,6 @@ import os
 from typing import TYPE_CHECKING
 
 from m2clip.app.page.examples import make_examples
-from m2clip.app.page.fence import Fence
 from m2clip.app.page.shelf import Shelf
 from m2clip.app.page.uploads import Uploads
 from m2clip.app.page.visits import Visits
@@ -32,6 +31,8 @@ def mount_page(app: "FastAPI", service: "Service") -> None:
 
     from m2clip.app.page.blocks import build, theme
     from m2clip.app.page.desk import Desk
+    from m2clip.app.page.events import MOST_SESSIONS, Events, Sessions
+    from m2clip.app.page.fence import Fence
     from m2clip.app.page.routes import page_routes
 
     examples = make_examples(uploads.folder)
@@ -41,6 +42,7 @@ def mount_page(app: "FastAPI", service: "Service") -> None:
     app.include_router(page_routes(desk))
     blocks = build(desk)
     blocks.queue(max_size=service.limits.most_waiting)
+    blocks.state_session_capacity = MOST_SESSIONS
     gradio.mount_gradio_app(
         app,
         blocks,
@@ -55,4 +57,4 @@ def mount_page(app: "FastAPI", service: "Service") -> None:
     )
     mounted = app.routes[-1]
     assert isinstance(mounted, Mount)
-    mounted.app = Fence(mounted.app)
+    mounted.app = Fence(mounted.app, Events(blocks), Sessions(blocks))
