@@ -76,7 +76,7 @@ def test_a_file_may_hold_neither_aliases_nor_zero_bytes(file: Path) -> None:
 
 def test_a_long_override_is_told_in_short(file: Path) -> None:
     message = refusal(file, "train.epochs=" + "9" * 5000)
-    assert "cannot be read" in message
+    assert "a number of 5000 digits" in message
     assert len(message) < 400
 
 
@@ -247,3 +247,17 @@ def test_the_mean_of_texts_needs_a_term_that_reads_texts(file: Path) -> None:
     assert "no loss term reads class texts" in refusal(file, *without)
     for weights in (["loss.contrastive=0"], ["loss.cross_modal=0"], []):
         assert load_config(file, ["train.class_text=mean", *weights]).train.class_text == "mean"
+
+
+def test_a_file_that_never_ends_and_one_that_is_too_long(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="/dev/zero: a configuration has at most 256 KiB; keep lists in files"):
+        load_config("/dev/zero")
+    (tmp_path / "long.yaml").write_text("out: x\n" + "# y\n" * 70_000)
+    with pytest.raises(ConfigError, match=r"long\.yaml: a configuration has at most 256 KiB"):
+        load_config(tmp_path / "long.yaml")
+
+
+def test_text_that_no_file_can_be_named_by(tmp_path: Path) -> None:
+    (tmp_path / "half.yaml").write_text('out: "\\ud800"\n')
+    with pytest.raises(ConfigError, match="out holds half of a character, which is no text; mend its escapes"):
+        load_config(tmp_path / "half.yaml")

@@ -1,6 +1,7 @@
 """A YAML file with overrides, and mistakes told in one sentence: file, line, key, value, what is allowed, remedy."""
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from m2clip.config.plain_yaml import PlainYAMLError, read_yaml
 from m2clip.errors import ConfigError
 
 Key = tuple[str, ...]
+_MOST_BYTES = 256 << 10
+# \ud800 alone, which JSON and YAML can write. The last 128 of them stand for bytes of file names that are no UTF-8.
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 class Settings(BaseModel):
@@ -40,7 +44,9 @@ class Settings(BaseModel):
             return values
         values = dict(values)
         for key, value in values.items():
-            need(not isinstance(value, str) or "\0" not in value, f"{key} holds a zero byte; remove it")
+            if isinstance(value, str):
+                need("\0" not in value, f"{key} holds a zero byte; remove it")
+                need(not _HALF.search(value), f"{key} holds half of a character, which is no text; mend its escapes")
             kind = cls.model_fields[key].annotation if key in cls.model_fields else bool
             choices = get_args(kind)
             if value is False and "off" in choices:
@@ -69,7 +75,7 @@ class Source:
         """Read a YAML file: one mapping, no key twice."""
         path = Path(path)
         try:
-            root, values = read_yaml(path.read_text(encoding="utf-8-sig"))
+            root, values = read_yaml(_text(path))
         except OSError as error:
             raise ConfigError(f"{path}: the configuration cannot be read ({error.strerror}); check the path") from None
         except UnicodeDecodeError:
@@ -154,6 +160,16 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     """ "; did you mean X?" for the choice that looks like the word, else nothing."""
     near = difflib.get_close_matches(word.lower(), {choice.lower(): choice for choice in choices}, n=1, cutoff=0.6)
     return next((f"; did you mean {choice}?" for choice in choices if near and choice.lower() == near[0]), "")
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        raw = file.read(_MOST_BYTES + 1)
+    if len(raw) > _MOST_BYTES:  # it is parsed at some 50 kB a second
+        raise ConfigError(
+            f"{path}: a configuration has at most {_MOST_BYTES >> 10} KiB; keep lists in files of their own"
+        )
+    return raw.decode("utf-8-sig")
 
 
 def _note_lines(node: yaml.MappingNode, above: Key, lines: dict[Key, int], path: Path) -> None:

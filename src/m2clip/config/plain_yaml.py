@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 _NAME = "tag:yaml.org,2002:str"
+_LONGEST_NUMBER = 100  # digits
 
 
 class PlainYAMLError(Exception):
@@ -43,6 +44,12 @@ class _Loader(yaml.SafeLoader):
             raise yaml.MarkedYAMLError(problem=f"the alias *{name}: write the value itself", problem_mark=mark)
         return super().compose_node(parent, index)
 
+    def construct_number(self, node: yaml.ScalarNode) -> int:
+        """Whole numbers may also be written to the base of 2, 16 and 60, where nothing limits their length."""
+        if len(node.value) > _LONGEST_NUMBER:
+            raise yaml.MarkedYAMLError(problem=f"a number of {len(node.value)} digits", problem_mark=node.start_mark)
+        return self.construct_yaml_int(node)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         for key, _ in node.value:
             if key.tag != _NAME:
@@ -51,3 +58,6 @@ class _Loader(yaml.SafeLoader):
                     problem=f"{shown} where the name of a setting belongs", problem_mark=key.start_mark
                 )
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)

@@ -95,6 +95,28 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert sum(unpacked) <= (1 << 20) + (1 << 17)
 
 
+@pytest.mark.parametrize("name", ["bomb.csv.gz", "bomb.txt.gz", "bomb.json.gz"])
+def test_lists_of_classes_are_no_bombs_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """20 kB that unpack to 20 MB: a thousand times, and no text of names repeats itself so."""
+    monkeypatch.setattr(text_blocks, "SMALL_UNPACKED", 1 << 20)
+    path, listed = tmp_path / name, tmp_path / "list.txt"
+    path.write_bytes(gzip.compress(b"name\n" + b" " * (20 << 20)))
+    assert path.stat().st_size < 30_000
+    listed.write_text("a.mp4 0\n")
+    with pytest.raises(ManifestError, match=r"bomb\.\w+\.gz holds over [12] MiB of text: unpack it, or split the list"):
+        read_manifest(listed, classes=path)
+
+
+def test_a_packed_list_of_the_usual_kind_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_blocks, "SMALL_UNPACKED", 0)
+    path = tmp_path / "list.csv.gz"
+    rows = "".join(f"videos/{n:08d}.mp4,{n % 400}\n" for n in range(20_000))
+    path.write_bytes(gzip.compress(b"path,label\n" + rows.encode()))
+    classes = tmp_path / "classes.txt"
+    classes.write_text("".join(f"class {n}\n" for n in range(400)))
+    assert len(read_manifest(path, classes=classes).samples) == 20_000
+
+
 def test_one_endless_line_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_blocks, "BLOCK", 1 << 16)
     monkeypatch.setattr(text_blocks, "LONGEST_LINE", 1 << 17)

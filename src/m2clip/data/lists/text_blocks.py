@@ -14,6 +14,10 @@ BLOCK = 16 << 20  # bytes
 LONGEST_LINE = 16 << 20  # bytes
 LARGEST = 8 << 30  # bytes of a plain file: ten million rows take about half a GB
 LARGEST_UNPACKED = 256 << 20  # bytes that come out of a .gz, where a few kB can unpack to gigabytes
+SMALL_UNPACKED, MOST_TIMES = (
+    16 << 20,
+    50,
+)  # a .gz gives at most so many bytes and so many times its own; lists give 5 to 20 times
 
 
 # What a file that is no list begins with, what it then is, and the remedy.
@@ -59,9 +63,11 @@ def _bytes(path: Path, digest: Digest) -> Iterator[bytes]:
     if path.exists() and not path.is_file():
         raise ManifestError(f"{path} is no regular file: give a file that can be read twice")
     packed = path.name.lower().endswith(".gz")
-    largest, total = LARGEST_UNPACKED if packed else LARGEST, 0
+    largest, total = LARGEST, 0
     try:
         with path.open("rb") as file:
+            if packed:
+                largest = min(LARGEST_UNPACKED, SMALL_UNPACKED + MOST_TIMES * path.stat().st_size)
             stream: BinaryIO = gzip.GzipFile(fileobj=file) if packed else file  # type: ignore[assignment]
             while piece := stream.read(BLOCK):
                 total += len(piece)
