@@ -186,7 +186,15 @@ def tune_strength(
         for strength in ordered:
             model.set_strength(strength)
             embeddings = class_embeddings(model, classes.texts, names=manifest.class_names)
-            passes.append(ScoringPass(dataset, embeddings, head_columns=classes.head_columns, calibration=calibration))
+            passes.append(
+                ScoringPass(
+                    dataset,
+                    embeddings,
+                    head_columns=classes.head_columns,
+                    batch_size=batch_size,
+                    calibration=calibration,
+                )
+            )
         for batch in read_batches(
             dataset,
             batch_size=batch_size,

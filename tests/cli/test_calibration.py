@@ -1,6 +1,9 @@
 """m2clip calibrate: what it prints and writes, what other commands make of it, and what it refuses."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,3 +146,26 @@ def test_a_file_that_is_no_checkpoint(m2: Callable[..., Ran], place: Path, learn
     ran = m2("calibrate", place / "other.safetensors", "--data", learned.parent / "val.csv")
     assert ran.code == 1
     assert "is no m2clip checkpoint" in one_sentence(ran)
+
+
+@pytest.mark.slow
+def test_two_processes_calibrate_as_one_does(m2: Callable[..., Ran], learned: Path, tmp_path: Path) -> None:
+    """The first process writes, and only it prints."""
+    command = ["calibrate", learned, "--data", learned.parent / "val.csv", "--reject", "0.2", "--json"]
+    alone = json.loads(m2(*command, "--batch-size", "4").out)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "m2clip"]
+    ran = subprocess.run(
+        [*torchrun, *map(str, command), "--out", str(tmp_path / "two.safetensors"), "--device", "cpu"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert ran.returncode == 0, ran.stderr
+    together = json.loads(ran.stdout)
+    assert together["data_sha256"] == alone["data_sha256"]
+    assert together["videos"] == alone["videos"] == 10
+    found, expected = together["readings"]["similarity"], alone["readings"]["similarity"]
+    assert found["temperature"] == pytest.approx(expected["temperature"], rel=1e-4)
+    assert ran.stderr.count("two.safetensors: calibrated") == 1
+    assert load(tmp_path / "two.safetensors").info.calibration is not None

@@ -22,7 +22,7 @@ from tests.web_server import body, serving
 
 
 def counts(document: dict[str, Any]) -> dict[str, Any]:
-    """The metrics, with means of probabilities rounded: other batches may change their last bit."""
+    """The metrics, with means of probabilities rounded: another number of threads may change their last bit."""
 
     def rounded(value: Any) -> Any:
         if isinstance(value, dict):

@@ -27,6 +27,7 @@ from m2clip.cli.recognition import classify
 from m2clip.cli.search import index, search
 from m2clip.cli.serve import serve
 from m2clip.cli.shard import shard
+from m2clip.cli.sharing import need_one_process
 from m2clip.cli.show import show_clips
 from m2clip.cli.strength import tune_strength
 from m2clip.cli.study import study
@@ -82,12 +83,14 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _program(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
     local_rank: LocalRank = None,
 ) -> None:
     """Options of the program itself."""
+    need_one_process(context.invoked_subcommand or "")
 
 
 def _missing(error: ImportError) -> str:

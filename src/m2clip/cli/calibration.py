@@ -15,6 +15,7 @@ from m2clip.cli.options import (
     Fps,
     Frames,
     Json,
+    LocalRank,
     MostLost,
     OnBadFile,
     Root,
@@ -29,6 +30,7 @@ from m2clip.cli.options import (
     view_counts,
 )
 from m2clip.cli.output import print_json, progress_bar, say, show
+from m2clip.cli.sharing import process_group
 from m2clip.errors import ManifestError
 
 
@@ -64,60 +66,64 @@ def calibrate(
     weights: Weights = None,
     device: Device = None,
     json: Json = False,
+    local_rank: LocalRank = None,
 ) -> None:
     """Set on validation videos how sure a checkpoint is of its answers, and when it answers "none of these".
 
     Top-1 stays as it is, and so do all weights. What is set holds for the labels of --data: the checkpoint's own classes, or
-    those of --classes.
+    those of --classes. Under torchrun or srun each process takes its share.
     """
     temporal, spatial = view_counts(views)
     sampling = sampling_options(frames, stride_frames, fps, clip_seconds)
     source = text_source(templates, texts)
-    from m2clip.calibration import calibrate as run
-    from m2clip.checkpoint.record import copy_with
-    from m2clip.config import BACKBONES
-    from m2clip.data.manifest import ClassTable, read_manifest
-    from m2clip.recognizer import find_device, find_model
-    from m2clip.report.files import results_file
+    with process_group(device) as (own_device, is_first):
+        from m2clip.calibration import calibrate as run
+        from m2clip.checkpoint.record import copy_with
+        from m2clip.config import BACKBONES
+        from m2clip.data.manifest import ClassTable, read_manifest
+        from m2clip.recognizer import find_model
+        from m2clip.report.files import results_file
 
-    model = find_model(checkpoint, weights=weights).to(find_device(device))
-    if classes is None and model.info.class_names:
-        try:
-            videos = read_manifest(data, classes=ClassTable(model.info.class_names), root=root)
-        except ManifestError as error:
-            raise ManifestError(
-                f"{error} (the checkpoint's classes are meant; name other labels with --classes)"
-            ) from None
-    else:
-        videos = read_manifest(data, classes=classes, root=root)
-    if out is not None:
-        results_file(out)  # before the work, which would be lost
-    with progress_bar("calibrating") as progress:
-        found = run(
-            model,
-            videos,
-            reject=reject,
-            texts=source,
-            views_temporal=temporal,
-            views_spatial=spatial,
-            **sampling,
-            batch_size=batch_size,
-            workers=workers,
-            on_bad_file=on_bad_file.value,
-            most_lost=most_lost,
-            file_seconds=file_seconds,
-            checkpoint=checkpoint,
-            tell=say,
-            progress=progress,
-        )
-    if out is not None:
-        if checkpoint in BACKBONES and not Path(checkpoint).is_file():
-            model.info = model.info.model_copy(update={"calibration": found.calibration})
-            model.save(out)
+        model = find_model(checkpoint, weights=weights).to(own_device)
+        if classes is None and model.info.class_names:
+            try:
+                videos = read_manifest(data, classes=ClassTable(model.info.class_names), root=root)
+            except ManifestError as error:
+                raise ManifestError(
+                    f"{error} (the checkpoint's classes are meant; name other labels with --classes)"
+                ) from None
         else:
-            copy_with(checkpoint, out, calibration=found.calibration)
-        say(f"{out}: calibrated")
-    if json:
-        print_json(found.document)
-    else:
-        show(*found.summary().splitlines())
+            videos = read_manifest(data, classes=classes, root=root)
+        if out is not None and is_first:
+            results_file(out)  # before the work, which would be lost
+        with progress_bar("calibrating") as progress:
+            found = run(
+                model,
+                videos,
+                reject=reject,
+                texts=source,
+                views_temporal=temporal,
+                views_spatial=spatial,
+                **sampling,
+                batch_size=batch_size,
+                workers=workers,
+                on_bad_file=on_bad_file.value,
+                most_lost=most_lost,
+                file_seconds=file_seconds,
+                checkpoint=checkpoint,
+                tell=say,
+                progress=progress,
+            )
+        if not is_first:
+            return
+        if out is not None:
+            if checkpoint in BACKBONES and not Path(checkpoint).is_file():
+                model.info = model.info.model_copy(update={"calibration": found.calibration})
+                model.save(out)
+            else:
+                copy_with(checkpoint, out, calibration=found.calibration)
+            say(f"{out}: calibrated")
+        if json:
+            print_json(found.document)
+        else:
+            show(*found.summary().splitlines())

@@ -1,10 +1,8 @@
 """Commands that work on whole data sets: demo, train, evaluate."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -38,11 +36,9 @@ from m2clip.cli.options import (
 from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.cli.protocols import Choose, PlainData, find_protocol
 from m2clip.cli.protocols import dry_run as show_dry_run
+from m2clip.cli.sharing import process_group
 from m2clip.errors import ConfigError
 from m2clip.launcher import read_launcher
-
-if TYPE_CHECKING:
-    import torch
 
 
 def demo(
@@ -148,7 +144,7 @@ def evaluate(
     if dry_run:
         show_dry_run(checkpoint, plan, views=view_pair, sampling=sampling, strength=strength, texts=source, json=json)
         return
-    with _process_group(device) as (own_device, is_first):
+    with process_group(device) as (own_device, is_first):
         from m2clip.evaluate import Evaluation
         from m2clip.evaluate import evaluate as run
         from m2clip.model.compiled import compile_images
@@ -194,28 +190,3 @@ def evaluate(
                 print_json(result.document)
             else:
                 show(*result.summary().splitlines())
-
-
-@contextmanager
-def _process_group(name: str | None) -> Iterator[tuple["torch.device", bool]]:
-    """This process's device, and whether it is the first of those that a launcher started."""
-    processes = read_launcher(os.environ)
-    from m2clip.recognizer import find_device
-
-    device = find_device(name)
-    if processes.count == 1:
-        yield device, True
-        return
-    import torch
-    import torch.distributed as dist
-
-    if device.type == "cuda":
-        device = torch.device("cuda", processes.local_rank)
-        torch.cuda.set_device(device)
-    os.environ.update(MASTER_ADDR=processes.address, MASTER_PORT=str(processes.port))
-    backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, rank=processes.rank, world_size=processes.count)
-    try:
-        yield device, dist.get_rank() == 0
-    finally:
-        dist.destroy_process_group()

@@ -15,6 +15,7 @@ from m2clip.cli.options import (
     Fps,
     Frames,
     Json,
+    LocalRank,
     MostLost,
     OnBadFile,
     Root,
@@ -26,6 +27,7 @@ from m2clip.cli.options import (
     view_counts,
 )
 from m2clip.cli.output import print_json, progress_bar, say, show
+from m2clip.cli.sharing import process_group
 from m2clip.errors import ConfigError, ManifestError
 
 if TYPE_CHECKING:
@@ -61,10 +63,12 @@ def tune_strength(
     weights: Weights = None,
     device: Device = None,
     json: Json = False,
+    local_rank: LocalRank = None,
 ) -> None:
     """Measure a model between the frozen CLIP (strength 0) and what it learned (1), and say which strength is best.
 
-    Best is top-1 on --data or, with --novel, the harmonic mean of both; of equals the stronger.
+    Best is top-1 on --data or, with --novel, the harmonic mean of both; of equals the stronger. Under torchrun or srun
+    each process takes its share.
     """
     wanted = _numbers(strengths)
     temporal, spatial = view_counts(views)
@@ -72,45 +76,50 @@ def tune_strength(
     for name, value in (("--novel-classes", novel_classes), ("--novel-root", novel_root)):
         if value is not None and novel is None:
             raise typer.BadParameter("it speaks of --novel, which is not given", param_hint=name)
-    from m2clip.checkpoint.record import copy_with
-    from m2clip.data.manifest import read_manifest
-    from m2clip.recognizer import find_device, find_model
-    from m2clip.report.files import results_folder
-    from m2clip.strength import STRENGTHS
-    from m2clip.strength import tune_strength as run
+    with process_group(device) as (own_device, is_first):
+        from m2clip.checkpoint.record import copy_with
+        from m2clip.data.manifest import read_manifest
+        from m2clip.recognizer import find_model
+        from m2clip.report.files import results_folder
+        from m2clip.strength import STRENGTHS
+        from m2clip.strength import tune_strength as run
 
-    model = find_model(checkpoint, weights=weights).to(find_device(device))
-    trained = _of_trained_classes(model, data, classes=classes, root=root)
-    others = None if novel is None else read_manifest(novel, classes=novel_classes, root=novel_root)
-    for folder in (out, None if save is None else save.parent):
-        if folder is not None:
-            results_folder(folder)  # before the work, which would be lost
-    with progress_bar("tuning the strength") as progress:
-        curve = run(
-            model,
-            trained,
-            others,
-            strengths=STRENGTHS if wanted is None else wanted,
-            views_temporal=temporal,
-            views_spatial=spatial,
-            **sampling,
-            batch_size=batch_size,
-            workers=workers,
-            on_bad_file=on_bad_file.value,
-            most_lost=most_lost,
-            file_seconds=file_seconds,
-            checkpoint=checkpoint,
-            tell=say,
-            progress=progress,
-        )
-    if out is not None:
-        say(f"{out}: " + ", ".join(curve.write(out)))
-    if save is not None:
-        say(f"{copy_with(checkpoint, save, strength=curve.best.strength)}: used at strength {curve.best.strength:g}")
-    if json:
-        print_json(curve.document)
-    else:
-        show(*curve.summary().splitlines())
+        model = find_model(checkpoint, weights=weights).to(own_device)
+        trained = _of_trained_classes(model, data, classes=classes, root=root)
+        others = None if novel is None else read_manifest(novel, classes=novel_classes, root=novel_root)
+        for folder in (out, None if save is None else save.parent):
+            if folder is not None and is_first:
+                results_folder(folder)  # before the work, which would be lost
+        with progress_bar("tuning the strength") as progress:
+            curve = run(
+                model,
+                trained,
+                others,
+                strengths=STRENGTHS if wanted is None else wanted,
+                views_temporal=temporal,
+                views_spatial=spatial,
+                **sampling,
+                batch_size=batch_size,
+                workers=workers,
+                on_bad_file=on_bad_file.value,
+                most_lost=most_lost,
+                file_seconds=file_seconds,
+                checkpoint=checkpoint,
+                tell=say,
+                progress=progress,
+            )
+        if not is_first:
+            return
+        if out is not None:
+            say(f"{out}: " + ", ".join(curve.write(out)))
+        if save is not None:
+            say(
+                f"{copy_with(checkpoint, save, strength=curve.best.strength)}: used at strength {curve.best.strength:g}"
+            )
+        if json:
+            print_json(curve.document)
+        else:
+            show(*curve.summary().splitlines())
 
 
 def _numbers(text: str | None) -> list[float] | None:

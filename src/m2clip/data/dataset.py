@@ -5,8 +5,8 @@ Every random number of a clip comes from (seed, epoch, index), so it is the same
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -104,6 +104,12 @@ class Batch:
     def clips(self) -> Tensor:
         """float32 [B, V, T, 3, H, W], normalised, where the pixels are; made anew each time."""
         return self.pixels if self.statistics is None else self.statistics.normalize(self.pixels)
+
+    def take(self, rows: Tensor) -> Self:
+        """The samples in these rows, int64 [M], in this order and as often as they are named; bad and damaged files stay behind."""
+        return replace(
+            self, pixels=self.pixels[rows], labels=self.labels[rows], indices=self.indices[rows], bad=(), damaged=()
+        )
 
     def view(self, number: int, *, device: torch.device) -> Tensor:
         """The clips of one view, float32 [B, T, 3, H, W], normalised on this device. It is not waited for."""

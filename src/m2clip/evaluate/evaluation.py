@@ -175,6 +175,7 @@ def evaluate(
         dataset,
         kept_class_embeddings(model, classes.texts, names=manifest.class_names),
         head_columns=classes.head_columns,
+        batch_size=batch_size,
         calibration=calibration,
         per_view=per_view,
         words=words,
