@@ -205,7 +205,7 @@ def test_sources_of_every_kind(
     monkeypatch.chdir(videos)  # relative paths are found from anywhere
     found = wanted_videos([str(pictures), "d.mp4", "deep", str(videos / "deep" / "b.mp4")])
     expected = [pictures, videos / "d.mp4", videos / "deep/b.mp4", videos / "deep/c.avi", videos / "deep/er/a.mp4"]
-    assert [key[0] for key in found.samples] == [str(path) for path in expected]
+    assert [key[0] for key in found.positions] == [str(path) for path in expected]
     assert embed_videos(recognizer, found, tmp_path / "v.parquet", source).rows == 5
     with pytest.raises(VideoError, match="- is standard input, which cannot be found again"):
         wanted_videos(["-"])

@@ -108,7 +108,9 @@ def rows_of(source: SourceModel, numbers: Sequence[int]) -> pa.Table:
 
 
 def wanted(numbers: Sequence[int]) -> WantedVideos:
-    return WantedVideos({(f"/v/{n}", None, None): Sample(Path(f"/v/{n}"), 0) for n in numbers}, (), ())
+    videos = WantedVideos()
+    videos.add([Sample(Path(f"/v/{n}"), 0) for n in numbers])
+    return videos
 
 
 def numbers_in(out: Path) -> list[int]:

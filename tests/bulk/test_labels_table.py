@@ -65,7 +65,9 @@ def test_it_is_brought_up_to_date_and_never_mixed(
     ):
         with pytest.raises(ConfigError, match=rf"labels.parquet {reason}.*: give another file, or delete it and"):
             run(work, out, videos)
-    with pytest.raises(ConfigError, match=r"labels.parquet does not say which model made it: make it with m2clip embed"):
+    with pytest.raises(
+        ConfigError, match=r"labels.parquet does not say which model made it: make it with m2clip embed"
+    ):
         run(EmbeddingWork(recognizer, source), out, videos)
     with pytest.raises(ConfigError, match=r"vectors.parquet does not say which labels it was made with"):
         run(work_of(recognizer), table, videos)

@@ -1,5 +1,6 @@
 """Videos -> rows of a table, batch by batch: reading, encoding, and who is encoded together with whom."""
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -10,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 
 from m2clip.bulk.stretches import STRETCHES_AT_A_TIME, ReadStretches, StretchDataset, StretchReader
-from m2clip.bulk.wanted_videos import Key, State
+from m2clip.bulk.wanted_videos import Key, State, lasting_path
 from m2clip.bulk.work import ReadVideo, Work
 from m2clip.data.dataset import BadFile, DamagedFile, Item
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.data.samples import Samples
 from m2clip.data.transforms import PixelStatistics
 
+_NOT_SEEN, _ON_THE_WEB = -1, -2  # in place of a file's size
 _LONG_VIDEOS_AT_A_TIME = 16  # whose first stretches are read before the further ones; what a kill may cost
 
 
@@ -33,6 +35,38 @@ class Asked:
     def key(self) -> Key:
         """What names it in tables."""
         return (self.path, self.sample.start_seconds, self.sample.end_seconds)
+
+
+class AskedVideos(Sequence[Asked]):
+    """Those of a list that are to be read: columns, from which an `Asked` is made when it is asked for."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        """`samples` are the whole list."""
+        self._samples = samples
+        self._positions, self._sizes, self._times = array("q"), array("q"), array("q")
+
+    def add(self, position: int, state: State | None) -> None:
+        """The video at this place of the list, as it is now."""
+        size, mtime = (_NOT_SEEN, _NOT_SEEN) if state is None else state
+        self._positions.append(position)
+        self._sizes.append(_ON_THE_WEB if size is None else size)
+        self._times.append(_ON_THE_WEB if mtime is None else mtime)
+
+    @property
+    def positions(self) -> np.ndarray:
+        """int64 [N]: the places of all in the list."""
+        return np.array(self._positions, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[n] for n in range(*number.indices(len(self)))]
+        sample: Sample = self._samples[self._positions[number]]
+        size, mtime = self._sizes[number], self._times[number]
+        state: State | None = None if size == _NOT_SEEN else (None, None) if size == _ON_THE_WEB else (size, mtime)
+        return Asked(sample, lasting_path(sample.path), state)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ are the ledger: a video that comes twice counts once.
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -67,7 +67,7 @@ class GrowingTable:
         self._files = [self._out] if self._out.exists() else []
         self._files += sorted(self._folder.glob("*.parquet"), key=_number)
         self._next_number = 1 + max([_number(file) for file in self._files if file != self._out], default=0)
-        self._latest: dict[Key, tuple[int, State]] = {}
+        self._latest: dict[Key, tuple[int, int | None, int | None]] = {}  # number of the file, and the state
         for number, file in enumerate(self._files):
             with self._opened(file) as table:
                 self._form.check(table, parts=self._folder)
@@ -83,15 +83,15 @@ class GrowingTable:
         for path, start, end, size, mtime in zip(*columns, strict=True):
             key = self._key(path, start, end)
             before = self._latest.get(key)
-            if before is None or before[1] != (size, mtime):
-                self._latest[key] = (number, (size, mtime))
+            if before is None or before[1:] != (size, mtime):
+                self._latest[key] = (number, size, mtime)
 
     def _key(self, path: str, start: float | None, end: float | None) -> Key:
         return (path, None, None) if self._form.by_path else (path, start, end)
 
     def has(self, key: Key, state: State | None) -> bool:
         """Whether a video is there, and was in this state when it was read."""
-        return state is not None and key in self._latest and self._latest[key][1] == state
+        return state is not None and key in self._latest and self._latest[key][1:] == state
 
     def add(self, rows: pa.Table) -> None:
         """Take rows of the form's columns; all rows of a video at once."""
@@ -121,30 +121,30 @@ class GrowingTable:
         self.save()
 
         def stays(key: Key) -> bool:
-            if key in wanted.samples:
+            if key in wanted.positions:
                 return key not in failed
             return key[0] not in wanted.paths and not wanted.has_gone(key[0])
 
-        kept = {key: stays(key) for key in self._latest}
+        dropped = {key for key in self._latest if not stays(key)}
         parts = [file for file in self._files if file != self._out]
-        unchanged = self._files and not parts and all(kept.values())
-        count = self._count() if unchanged else self._write_table(kept, wanted.positions)
+        unchanged = self._files and not parts and not dropped
+        count = self._count() if unchanged else self._write_table(dropped, wanted.positions)
         for file in parts:
             file.unlink()
-        return count, sum(not stay for stay in kept.values())
+        return count, len(dropped)
 
     def _count(self) -> int:
         with self._opened(self._out) as table:
             return len(table)
 
-    def _write_table(self, kept: Mapping[Key, bool], positions: Mapping[Key, int]) -> int:
+    def _write_table(self, dropped: Collection[Key], positions: Mapping[Key, int]) -> int:
         """Rows are grouped by their number alone, so that the file does not tell at which moments parts were written."""
         count, waiting = 0, self._form.schema.empty_table()
         with (
             _whole(self._out, kept=self._folder) as draft,
             pq.ParquetWriter(draft, self._form.schema, use_dictionary=list(self._form.repeated)) as writer,
         ):
-            for rows in self._in_order(kept, positions):
+            for rows in self._in_order(dropped, positions):
                 waiting = pa.concat_tables([waiting, rows])
                 while len(waiting) >= ROWS_AT_A_TIME:
                     writer.write_table(waiting[:ROWS_AT_A_TIME].combine_chunks())
@@ -154,19 +154,19 @@ class GrowingTable:
                 writer.write_table(waiting.combine_chunks())
         return count
 
-    def _in_order(self, kept: Mapping[Key, bool], positions: Mapping[Key, int]) -> Iterator[pa.Table]:
+    def _in_order(self, dropped: Collection[Key], positions: Mapping[Key, int]) -> Iterator[pa.Table]:
         """The rows that stay: those of the table as they stand there, then those of the parts by their positions."""
         first_part = int(self._out in self._files)
         if first_part:
             with self._opened(self._out) as table:
                 for batch in table.batches():
-                    yield self._chosen(batch, 0, kept, positions)[0]
-        starts = [self._first_position(number, kept, positions) for number in range(first_part, len(self._files))]
+                    yield self._chosen(batch, 0, dropped, positions)[0]
+        starts = [self._first_position(number, dropped, positions) for number in range(first_part, len(self._files))]
         order = np.argsort(starts, kind="stable")
         pool, places = self._form.schema.empty_table(), np.zeros(0, np.int64)
         for turn, part in enumerate(order):
             with self._opened(self._files[first_part + part]) as table:
-                found = [self._chosen(batch, first_part + int(part), kept, positions) for batch in table.batches()]
+                found = [self._chosen(batch, first_part + int(part), dropped, positions) for batch in table.batches()]
             pool = pa.concat_tables([pool, *(rows for rows, _ in found)])
             places = np.concatenate([places, *(places for _, places in found)])
             by_place = np.argsort(places, kind="stable")
@@ -177,19 +177,19 @@ class GrowingTable:
             rest = by_place[len(ready) :]
             pool, places = pool.take(rest), places[rest]
 
-    def _first_position(self, number: int, kept: Mapping[Key, bool], positions: Mapping[Key, int]) -> int:
+    def _first_position(self, number: int, dropped: Collection[Key], positions: Mapping[Key, int]) -> int:
         with self._opened(self._files[number]) as table:
-            found = [self._chosen(batch, number, kept, positions)[1] for batch in table.batches(KEY_COLUMNS[:3])]
+            found = [self._chosen(batch, number, dropped, positions)[1] for batch in table.batches(KEY_COLUMNS[:3])]
         places = np.concatenate([np.zeros(0, np.int64), *found])
         return int(places.min()) if len(places) else len(positions)
 
     def _chosen(
-        self, batch: pa.RecordBatch, number: int, kept: Mapping[Key, bool], positions: Mapping[Key, int]
+        self, batch: pa.RecordBatch, number: int, dropped: Collection[Key], positions: Mapping[Key, int]
     ) -> tuple[pa.Table, np.ndarray]:
         """The rows of a file that count there and stay, and their positions; -1 for those that this run did not ask for."""
         columns = (batch.column(name).to_pylist() for name in KEY_COLUMNS[:3])
         keys = [self._key(*cells) for cells in zip(*columns, strict=True)]
-        chosen = np.array([self._latest[key][0] == number and kept[key] for key in keys], bool)
+        chosen = np.array([self._latest[key][0] == number and key not in dropped for key in keys], bool)
         places = np.array([positions.get(key, -1) for key in keys], np.int64)
         rows = pa.Table.from_batches([batch]).filter(pa.array(chosen))
         return rows.replace_schema_metadata(self._form.schema.metadata), places[chosen]

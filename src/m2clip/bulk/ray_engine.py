@@ -25,6 +25,11 @@ _BLOCKS_AN_ACTOR = 4  # at least, where there are so many, so that actors end at
 _TASKS_AN_ACTOR = 2  # one that it does and one that waits
 _SPARE_CPUS = 1
 _STORE_BYTES = 256 * 2**20
+_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing calls home
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its logs, not ours, tell of each actor's arguments
+    "RAY_worker_niceness": "0",  # by default 15: beside anything else that runs, actors would take minutes to start
+}
 _LONGEST_FOLDER = 40  # Ray puts sockets below it, and the name of a socket has room for 107 characters
 
 
@@ -96,7 +101,8 @@ def _bytes_held(work: Work, table: pa.Table) -> int:
 @contextmanager
 def _ray(address: str | None, *, actors: int, bytes_held: int) -> Iterator[Any]:
     """Ray, connected; one that is connected already is used and left alone."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing calls home
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     import ray
 
     if ray.is_initialized():

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from m2clip.bulk.batches import Asked, BatchResult, Reading, batches_of, results
+from m2clip.bulk.batches import Asked, AskedVideos, BatchResult, Reading, batches_of, results
 from m2clip.bulk.growing_table import GrowingTable
 from m2clip.bulk.wanted_videos import WantedVideos, state_of
 from m2clip.bulk.work import Work
@@ -73,49 +73,50 @@ def bring_up_to_date(
     broken off. Raises ConfigError where the table is of another model or other work.
     """
     if work.every_seconds is not None:
-        for path, start, end in wanted.samples:
+        for path, start, end in wanted.positions:
             if start is not None or end is not None:
                 raise ConfigError(f"{path} is listed with times: leave out every_seconds, or list whole videos")
     report = FileReport(policy="skip", tell=tell)
     report.note(wanted.bad, ())
     with GrowingTable(out, work.form, command=work.command) as table:
-        asked, positions = [], []
-        for position, (key, sample) in enumerate(wanted.samples.items()):
-            state = state_of(sample.path)
+        asked = AskedVideos(wanted)
+        for key, position in wanted.positions.items():
+            state = state_of(wanted[position].path)
             if not table.has(key, state):
-                asked.append(Asked(sample, key[0], state))
-                positions.append(position)
-        batches = batches_of(np.array(positions, np.int64), engine.reading.batch_size)
-        done: set[int] = set()
+                asked.add(position, state)
+        batches = batches_of(asked.positions, engine.reading.batch_size)
+        done, count = np.zeros(len(asked), bool), 0
         bad: dict[int, BadFile] = {}
         damaged: dict[int, DamagedFile] = {}
-        for result in engine.results(work, asked, batches) if asked else ():
-            if done.issuperset(result.numbers):  # it came before
+        for result in engine.results(work, asked, batches) if len(asked) else ():
+            numbers = list(result.numbers)
+            if done[numbers].all():  # it came before
                 continue
             table.add(result.rows)
-            done.update(result.numbers)
+            count += int((~done[numbers]).sum())
+            done[numbers] = True
             for file in result.bad:
                 bad[file.index] = file
             for part in result.damaged:
                 damaged[part.index] = part
             report.note(result.bad, result.damaged)
-            progress(len(done), len(asked))
+            progress(count, len(asked))
         _need_all(done, asked)
         failed = {asked[number].key for number in bad}
         rows, dropped = table.finish(wanted, failed=failed)
     bad_files = (*wanted.bad, *(bad[number] for number in sorted(bad)))
     damaged_files = tuple(damaged[number] for number in sorted(damaged))
     return Done(
-        rows, len(asked) - len(bad), len(wanted.samples) - len(asked), dropped, bad_files, damaged_files,
+        rows, len(asked) - len(bad), len(wanted) - len(asked), dropped, bad_files, damaged_files,
         _write_file_tables(out, bad_files, damaged_files),
     )  # fmt: skip
 
 
-def _need_all(done: set[int], asked: Sequence[Asked]) -> None:
+def _need_all(done: np.ndarray, asked: Sequence[Asked]) -> None:
     """Nothing may be lost in silence."""
-    for number, one in enumerate(asked):
-        if number not in done:
-            raise RuntimeError(f"the engine lost {len(asked) - len(done)} of {len(asked)} videos, the first {one.path}")
+    lost = np.flatnonzero(~done)
+    if len(lost):
+        raise RuntimeError(f"the engine lost {len(lost)} of {len(asked)} videos, the first {asked[int(lost[0])].path}")
 
 
 def _write_file_tables(out: Path, bad: Sequence[BadFile], damaged: Sequence[DamagedFile]) -> tuple[str, ...]:

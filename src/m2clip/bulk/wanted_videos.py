@@ -1,10 +1,12 @@
 """What a user names to be embedded (folders, lists, shards, single videos) -> the videos, and by what each is found again."""
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from m2clip.data.dataset import BadFile
 from m2clip.data.image_folder import IMAGE_SUFFIXES
@@ -21,25 +23,51 @@ State = tuple[int | None, int | None]
 """Size in bytes and time of the last change; both None for what lies on the web."""
 
 
-@dataclass(frozen=True)
-class WantedVideos:
-    """The videos of some sources, each once."""
+class WantedVideos(Sequence[Sample]):
+    """The videos of some sources, each once. A `Sample` is made when it is asked for, and not kept."""
 
-    samples: dict[Key, Sample]
-    folders: tuple[str, ...]
-    """The folders that were looked through, as absolute paths that end with a separator."""
-    bad: tuple[BadFile, ...]
-    """Files whose names no table can hold."""
+    def __init__(self) -> None:
+        self.positions: dict[Key, int] = {}
+        """The place of each in their order, by what it is found again."""
+        self.folders: tuple[str, ...] = ()
+        """The folders that were looked through, as absolute paths that end with a separator."""
+        self.bad: tuple[BadFile, ...] = ()
+        """Files whose names no table can hold."""
+        self._sources: list[Sequence[Sample]] = []
+        self._first: list[int] = []  # of each source, its first position
+        self._rows = array("q")  # in its source
 
-    @cached_property
-    def positions(self) -> dict[Key, int]:
-        """The place of each in their order."""
-        return {key: position for position, key in enumerate(self.samples)}
+    def add(self, source: Sequence[Sample]) -> None:
+        """Put the videos of a source behind the others, but for those that are there."""
+        self._sources.append(source)
+        self._first.append(len(self.positions))
+        for row, sample in enumerate(source):
+            path = lasting_path(sample.path)
+            try:
+                path.encode()
+            except UnicodeEncodeError:
+                shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+                reason = f"{shown} has a name that is not UTF-8, which no table can hold: rename it"
+                self.bad += (BadFile(Path(shown), shown, reason, index=-1),)
+                continue
+            position = len(self.positions)
+            if self.positions.setdefault((path, sample.start_seconds, sample.end_seconds), position) == position:
+                self._rows.append(row)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, position: Any) -> Any:
+        if isinstance(position, slice):
+            return [self[n] for n in range(*position.indices(len(self)))]
+        if not 0 <= position < len(self):
+            raise IndexError(f"video {position} of {len(self)}")
+        return self._sources[bisect_right(self._first, position) - 1][self._rows[position]]
 
     @cached_property
     def paths(self) -> frozenset[str]:
         """The lasting paths of all."""
-        return frozenset(path for path, _, _ in self.samples)
+        return frozenset(path for path, _, _ in self.positions)
 
     def has_gone(self, path: str) -> bool:
         """Whether a path lies in a folder that was looked through, and was not found there."""
@@ -53,47 +81,43 @@ def wanted_videos(
 
     Raises ManifestError for a folder or list that cannot be read.
     """
-    samples: dict[Key, Sample] = {}
-    folders: list[str] = []
-    bad: list[BadFile] = []
+    wanted = WantedVideos()
     for source in sources:
-        for sample in _samples(source, folders, classes=classes, root=root):
-            path = lasting_path(sample.path)
-            try:
-                path.encode()
-            except UnicodeEncodeError:
-                shown = os.fsencode(path).decode("utf-8", "backslashreplace")
-                reason = f"{shown} has a name that is not UTF-8, which no table can hold: rename it"
-                bad.append(BadFile(Path(shown), shown, reason, index=-1))
-                continue
-            samples.setdefault((path, sample.start_seconds, sample.end_seconds), sample)
-    return WantedVideos(samples, tuple(folders), tuple(bad))
-
-
-def _samples(
-    source: str, folders: list[str], *, classes: str | Path | None, root: str | Path | None
-) -> Iterator[Sample]:
-    path = Path(source)
-    if source == "-":
-        raise VideoError(
-            "- is standard input, which cannot be found again by a search: write the video to a file first"
-        )
-    if names_shards(source) or (not is_web_address(source) and path.is_file() and _is_list(path)):
-        yield from read_manifest(source, classes=classes, root=root).samples
-    elif is_web_address(source):
-        yield Sample(WebAddress(source), 0, where=source)
-    elif path.is_dir() and not _is_one_video(path):
-        folders.append(os.path.join(os.path.abspath(path), ""))
-        found = False
-        for video in videos_below(path):
-            found = True
-            yield Sample(Path(os.path.abspath(video)), 0, where=str(video))
-        if not found:
-            raise ManifestError(
-                f"{source} holds no video: give a folder with files such as .mp4 or .avi, a list, or a video"
+        path = Path(source)
+        if source == "-":
+            raise VideoError(
+                "- is standard input, which cannot be found again by a search: write the video to a file first"
             )
-    else:
-        yield Sample(Path(os.path.abspath(path)), 0, where=source)
+        if names_shards(source) or (not is_web_address(source) and path.is_file() and _is_list(path)):
+            wanted.add(read_manifest(source, classes=classes, root=root).samples)
+        elif is_web_address(source):
+            wanted.add([Sample(WebAddress(source), 0, where=source)])
+        elif path.is_dir() and not _is_one_video(path):
+            wanted.folders += (os.path.join(os.path.abspath(path), ""),)
+            wanted.add(_Found(path))
+        else:
+            wanted.add([Sample(Path(os.path.abspath(path)), 0, where=source)])
+    return wanted
+
+
+class _Found(Sequence[Sample]):
+    """The videos in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._base = os.path.join(os.getcwd(), "")  # from where their names lead to them
+        self._names = [str(video) for video in videos_below(folder)]
+        if not self._names:
+            raise ManifestError(
+                f"{folder} holds no video: give a folder with files such as .mp4 or .avi, a list, or a video"
+            )
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, row: Any) -> Any:
+        if isinstance(row, slice):
+            return [self[n] for n in range(*row.indices(len(self)))]
+        return Sample(Path(os.path.normpath(os.path.join(self._base, self._names[row]))), 0, where=self._names[row])
 
 
 def _is_list(path: Path) -> bool:
