@@ -139,6 +139,7 @@ def event(number: int, *data: Any, **others: Any) -> bytes:
         (1, [1, "one"], {}),
         (2, [], {"event_data": {"token": "a", "name": "b.mp4"}}),
         (2, [], {"event_data": {"place": 1}}),
+        (2, [], {"event_data": 0.95}),
     ],
 )
 def test_events_of_the_page_pass(client: TestClient, number: int, data: list[Any], others: dict[str, Any]) -> None:

@@ -32,7 +32,7 @@ class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     data: list[_Plain]
-    event_data: Annotated[dict[str, _Plain], Field(max_length=4)] | None = None
+    event_data: Annotated[dict[str, _Plain], Field(max_length=4)] | _Plain = None
     fn_index: int
     trigger_id: int | None = None
     session_hash: Annotated[str, StringConstraints(pattern=f"^{SESSION}$")]
