@@ -57,8 +57,8 @@ _FREE_SETTINGS = (
 _LEAST_REACH = 0.005
 
 
-# How long a process may be waited for: in validation, and for the files of a batch, their times do not even out. A process that
-# has ended is noticed at once by gloo, and by the launchers.
+# How long the others wait for a process: it may have got the slow files of a batch or of the validation, and NCCL's own ten minutes
+# are less than a few of data.file_seconds. A process that has ended is noticed at once, by gloo or by the launcher.
 _PATIENCE = timedelta(minutes=60)
 
 
@@ -90,22 +90,24 @@ def start_fabric(precision: Precision, *, sharding: Sharding = "off") -> "Fabric
             precision=_arithmetic(precision),
             plugins=StartedProcesses(processes),
         )
-    fabric.launch()
+        fabric.launch()
     return fabric
 
 
 @contextmanager
 def _without_remarks() -> Iterator[None]:
-    """Fabric tells its precision on stderr, in front of whatever sentence we have to say; warnings still come through."""
+    """Fabric tells its precision and its processes on stderr, in front of whatever sentence we have to say; warnings come through."""
     from lightning_utilities.core import rank_zero
 
-    log = rank_zero.log
-    before = log.level
-    log.setLevel(logging.WARNING)
+    logs = (rank_zero.log, logging.getLogger("lightning.fabric"))
+    before = [log.level for log in logs]
+    for log in logs:
+        log.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        log.setLevel(before)
+        for log, level in zip(logs, before, strict=True):
+            log.setLevel(level)
 
 
 def _arithmetic(precision: Precision) -> Literal["bf16-mixed", "32-true"]:
