@@ -10,6 +10,8 @@ from m2clip.data.lists.text_files import shown
 from m2clip.errors import ManifestError
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
+# \ud800 alone, which JSON can write and no file can hold; the last 128 stand for bytes of folders' names that are no UTF-8.
+_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?")
 
 
@@ -35,6 +37,8 @@ class ClassTable:
                 raise ManifestError(
                     f"the name of class {index}, {shown(name)}, goes over lines: check the double quotes"
                 )
+            if any(_HALF.search(text) for text in (name, *(self.texts[index : index + 1] or ((),))[0])):
+                raise ManifestError(f"the class {index}, {shown(name)}, holds half of a character: mend the escapes")
         for entries in (self.texts, self.folders):
             if entries and len(entries) != len(self.names):
                 raise ManifestError(f"{len(entries)} entries for {len(self.names)} classes: give one for each class")

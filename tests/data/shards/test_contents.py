@@ -131,8 +131,8 @@ def test_labels_without_a_video_are_counted(tmp_path: Path, caplog: pytest.LogCa
         (labelled("1.mp4", json=b"{"), r"1\.json is no JSON"),
         (labelled("1.mp4", json=b"[" * 100_000), r"1\.json is no JSON"),
         (labelled("1.mp4", json=b'{"caption": "x"}'), r"1\.mp4 has no label"),
-        (labelled("1.mp4", json=b'{"label": 1, "start_seconds": -1}'), r"1\.json: -1 are no seconds"),
-        (labelled("1.mp4", json=b'{"label": 1, "end_seconds": NaN}'), r"1\.json: nan are no seconds"),
+        (labelled("1.mp4", json=b'{"label": 1, "start_seconds": -1}'), r"1\.json: .-1. are no seconds"),
+        (labelled("1.mp4", json=b'{"label": 1, "end_seconds": NaN}'), r"1\.json: .nan. are no seconds"),
         (labelled("1.mp4", json=b'{"label": 1, "end_seconds": "2"}'), r"1\.json: '2' are no seconds"),
         (labelled("1.mp4", json=b'{"parts": [{"label": 1}, {}]}'), r"1\.json: a part has no label"),
         (labelled("1.mp4", txt=b"caf\xe9"), r"1\.txt is not UTF-8 text"),
@@ -219,3 +219,13 @@ def test_any_list_of_members_is_understood_or_refused(tmp_path: Path, names: lis
     }
     found: list[ListedMember] = read_contents(str(path))[1]
     assert {member.name: member.label for member in found} == expected
+
+
+def test_seconds_that_no_number_holds(tmp_path: Path) -> None:
+    """A whole number in JSON may be longer than any float."""
+    path = write_tar(
+        tmp_path / "x.tar", [video("a.mp4"), ("a.json", b'{"label": "x", "start_seconds": 1' + b"0" * 400 + b"}")]
+    )
+    with pytest.raises(ManifestError, match=r"a\.json: '10+'\.\.\. are no seconds from 0 on: mend the file") as caught:
+        read_contents(str(path))
+    assert len(str(caught.value)) < 300

@@ -103,7 +103,22 @@ def test_rows_that_cannot_be(tmp_path: Path, changed: dict[str, list[Any]], sent
 
 @pytest.mark.parametrize(
     "name",
-    ["../a.tar", "/etc/passwd", "", ".", "..", "a/b.tar", "a\\b.tar", "https://host.example/a.tar", "a.tar?x", 7, None],
+    [
+        "../a.tar",
+        "/etc/passwd",
+        "",
+        ".",
+        "..",
+        "a/b.tar",
+        "a\\b.tar",
+        "https://host.example/a.tar",
+        "a.tar?x",
+        7,
+        None,
+        "a\nb.tar",
+        "\x1b[2J.tar",
+        "x" * 252 + ".tar",
+    ],
 )
 def test_an_index_points_at_nothing_but_its_neighbours(tmp_path: Path, name: Any) -> None:
     path = write(tmp_path, shards=[{**SHARDS[0], "name": name}, SHARDS[1]])
@@ -116,15 +131,25 @@ def with_head(path: Path, head: bytes) -> None:
     pq.write_table(table.replace_schema_metadata({b"m2clip": head}), path)
 
 
+def test_the_name_of_a_shard_is_text(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    with_head(path, pq.read_schema(path).metadata[b"m2clip"].replace(b'"a.tar"', b'"\\ud800.tar"'))
+    with pytest.raises(ManifestError, match="is no name of a shard beside the index"):
+        read_index(str(path))
+
+
 @pytest.mark.parametrize(
     ("head", "sentence"),
     [
         (b"{", "is no index of shards"),
         (b"[]", "is an index of the form"),
-        (b'{"format": 99}', "is an index of the form 99, and this version reads form 1"),
+        (b'{"format": 1' + b"0" * 400 + b"}", r"is an index of the form '10{79}'\.\.\., and this"),
+        (b'{"format": 99}', "is an index of the form '99', and this version reads form 1"),
         (b'{"format": 1}', "its list of shards is broken"),
         (b'{"format": 1, "shards": [5]}', "its list of shards is broken"),
         (b'{"format": 1, "shards": [], "classes": []}', "its classes cannot be used"),
+        (b'{"format": 1, "shards": [], "classes": ["\\ud800"], "texts": []}', "holds half of a character"),
+        (b'{"format": 1, "shards": [], "classes": ["a"], "texts": [["\\ud800"]]}', "holds half of a character"),
         (b'{"format": 1, "shards": [], "classes": [], "texts": []}', "its classes cannot be used"),
         (b'{"format": 1, "shards": [], "classes": [5], "texts": []}', "its classes cannot be used"),
         (b'{"format": 1, "shards": [], "classes": ["a", "b"], "texts": []}', "row 1 names a shard"),
@@ -176,6 +201,29 @@ def test_few_bytes_cannot_promise_many_rows(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(shard_index, "_MOST_ROWS", 2)
     with pytest.raises(ManifestError, match="has more than 2 rows"):
         read_index(str(write(tmp_path)))
+
+
+@pytest.mark.parametrize("size", [-1, 2**63, 10**400, 2.5, None])
+def test_sizes_of_shards_that_cannot_be(tmp_path: Path, size: Any) -> None:
+    with pytest.raises(ManifestError, match=r"'a\.tar' is no name of a shard beside the index"):
+        read_index(str(write(tmp_path, shards=[{**SHARDS[0], "size": size}, SHARDS[1]])))
+
+
+def test_few_bytes_do_not_stand_for_gigabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are all the same take no room in a Parquet file, and one long name that stands in all of them neither."""
+    monkeypatch.setattr(shard_index, "_SMALL", 1 << 20)
+
+    def same(count: int, name: str) -> Path:
+        row = {key: [column[0]] * count for key, column in columns(member=[name] * 3).items()}
+        return write(tmp_path, rows=row)
+
+    assert len(read_index(str(same(1000, "0.mp4"))).samples) == 1000
+    many = same(200_000, "0.mp4")
+    assert many.stat().st_size < 20_000
+    with pytest.raises(ManifestError, match="stands for over 1 MiB in so small a file"):
+        read_index(str(many))
+    with pytest.raises(ManifestError, match="stands for over 1 MiB in so small a file"):
+        read_index(str(same(1000, "x" * 10_000)))
 
 
 def test_a_million_rows_are_columns(tmp_path: Path) -> None:

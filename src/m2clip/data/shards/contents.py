@@ -6,7 +6,6 @@
 import hashlib
 import json
 import logging
-import math
 import os
 import posixpath
 from dataclasses import astuple, dataclass, replace
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from m2clip.data.lists.listed_rows import VIDEO_SUFFIXES
+from m2clip.data.lists.text_files import shown
 from m2clip.data.shards.members import Shard, open_shard
 from m2clip.data.shards.tar_members import TarMember, tar_members
 from m2clip.data.web import is_web_address, shown_address
@@ -164,6 +164,6 @@ def _json_labels(text: str, where: str) -> list[tuple[str, float | None, float |
 def _seconds(value: Any, where: str) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
-        raise ManifestError(f"{where}: {value!r} are no seconds from 0 on: mend the file")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        raise ManifestError(f"{where}: {shown(str(value))} are no seconds from 0 on: mend the file")
     return float(value)

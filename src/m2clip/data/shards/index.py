@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,9 +11,11 @@ from urllib.parse import urljoin
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m2clip.data.classes import ClassTable
+from m2clip.data.lists.text_files import shown
 from m2clip.data.samples import ListedLines, Samples
 from m2clip.data.shards.members import MOST_SHARDS, Shard, ShardPlaces
 from m2clip.data.web import WebLimits, fetch, is_web_address, shown_address
@@ -33,6 +36,11 @@ _COLUMNS = {
 _ORIGIN = {"source": pa.string(), "sha256": pa.string()}  # of the video's bytes; no training needs them
 _MOST_HEAD_BYTES = 2**28
 _MOST_ROWS = 10**8
+_TOGETHER = 1 << 18  # rows
+# What an index may take in memory, in bytes for each one of the file and beside that: a few kB can stand for gigabytes.
+_UNPACKED, _SMALL = 50, 256 << 20
+_ROW = 48  # bytes beside the name
+_LONGEST_NAME = 255  # bytes, of a file in any usual system
 _WEB = WebLimits(most_bytes=2**33, total_seconds=600.0)
 
 
@@ -70,13 +78,13 @@ def read_index(source: str, *, classes: ClassTable | None = None) -> ShardList:
     With `classes`, labels become the ids that these classes have by the same names.
     """
     address, source = source, shown_address(source) if is_web_address(source) else source
-    file, sha256 = _content(address)
+    file, size, sha256 = _content(address)
     try:
         parquet = pq.ParquetFile(file)
         head = _head(parquet, source)
-        if parquet.metadata.num_rows > _MOST_ROWS:  # a few kB can promise any number of equal rows
+        if parquet.metadata.num_rows > _MOST_ROWS:
             raise ManifestError(f"{source} has more than {_MOST_ROWS} rows: make several sets of the shards")
-        table = parquet.read(columns=list(_COLUMNS)).cast(pa.schema(list(_COLUMNS.items())))
+        table = _table(pq.ParquetFile(file, read_dictionary=["member"]), source, limit=_SMALL + _UNPACKED * size)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, ManifestError):
             raise
@@ -99,17 +107,43 @@ def read_index(source: str, *, classes: ClassTable | None = None) -> ShardList:
     return ShardList(samples, classes or own, sha256, source)
 
 
-def _content(source: str) -> tuple[Any, str]:
+def _table(parquet: pq.ParquetFile, source: str, *, limit: int) -> pa.Table:
+    """The columns of the samples, some rows at a time: names come as a dictionary, which is measured before it is written out."""
+    schema = pa.schema(list(_COLUMNS.items()))
+    held = _ROW * parquet.metadata.num_rows
+    found = []
+    _check_size(held, limit, source)
+    for batch in parquet.iter_batches(_TOGETHER, columns=list(_COLUMNS), use_threads=False):
+        batch.validate(full=True)
+        names = batch.column("member")
+        if pa.types.is_dictionary(names.type):
+            held += pc.sum(pc.binary_length(names.dictionary).take(names.indices).cast(pa.int64())).as_py() or 0
+        else:
+            held += names.nbytes
+        _check_size(held, limit, source)
+        found.append(pa.Table.from_batches([batch]).cast(schema))
+    return pa.concat_tables([schema.empty_table(), *found])
+
+
+def _check_size(size: int, limit: int, source: str) -> None:
+    if size > limit:
+        raise ManifestError(
+            f"{source} stands for over {limit >> 20} MiB in so small a file: it is no index of ours, so it is not read"
+        )
+
+
+def _content(source: str) -> tuple[Any, int, str]:
+    """What can be opened as Parquet, its bytes, and their SHA-256."""
     if is_web_address(source):
         fetched = io.BytesIO()
         try:
             fetch(source, limits=_WEB, to=fetched)
         except VideoError as error:
             raise ManifestError(str(error)) from None
-        return pa.BufferReader(fetched.getvalue()), hashlib.sha256(fetched.getbuffer()).hexdigest()
+        return pa.BufferReader(fetched.getvalue()), fetched.tell(), hashlib.sha256(fetched.getbuffer()).hexdigest()
     try:
         with open(source, "rb") as file:
-            return source, hashlib.file_digest(file, "sha256").hexdigest()
+            return source, os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:
         raise ManifestError(f"{source} does not exist: check the path") from None
     except OSError as error:
@@ -122,9 +156,10 @@ def _head(parquet: pq.ParquetFile, source: str) -> dict[str, Any]:
         raise ManifestError(f"{source} is a Parquet file but no index of shards: write one with m2clip data shard")
     head = json.loads(text)
     if not isinstance(head, dict) or head.get("format") != _FORMAT:
+        form = head.get("format") if isinstance(head, dict) else head
         raise ManifestError(
-            f"{source} is an index of the form {head.get('format') if isinstance(head, dict) else head!r}, and this version "
-            f"reads form {_FORMAT}: write the shards again, or take another version"
+            f"{source} is an index of the form {shown(str(form))}, and this version reads form {_FORMAT}: write the shards again, or "
+            "take another version"
         )
     return head
 
@@ -140,11 +175,15 @@ def _shards(head: dict[str, Any], address: str, source: str) -> list[Shard]:
         plain = (
             isinstance(name, str)
             and name == Path(name).name
-            and not set(name) & set("/\\:?#%\0")
+            and not set(name) & set("/\\:?#%")
+            and name.isprintable()
             and name not in ("", "..")
+            and len(name.encode()) <= _LONGEST_NAME
         )
-        if not (plain and isinstance(size, int) and isinstance(sha256, str)):
-            raise ManifestError(f"{source}: {name!r} is no name of a shard beside the index: write the index again")
+        if not (plain and isinstance(size, int) and 0 <= size < 2**62 and isinstance(sha256, str)):
+            raise ManifestError(
+                f"{source}: {shown(str(name))} is no name of a shard beside the index: write the index again"
+            )
         path = urljoin(address, name) if is_web_address(address) else str(Path(address).parent / name)
         shards.append(Shard(path, size, sha256))
     return shards
