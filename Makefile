@@ -7,15 +7,22 @@ BIN := $(VENV)/bin
 # xdist workers, each with one thread
 JOBS ?= 2
 
-.PHONY: demo test check bench torture setup clean
+.PHONY: demo test check bench torture setup constraints audit sbom clean
 
 # For work on m2clip itself: with linters, type checker and the references of the parity tests.
 setup: $(VENV)/.dev
 
 # Both are made anew whenever the dependencies change; the package itself is installed editable.
-$(VENV)/.train $(VENV)/.dev: $(VENV)/.%: pyproject.toml
+$(VENV)/.train: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	touch $@
+
+# Exactly the files whose hashes constraints/ci.txt holds, what builds the package included.
+$(VENV)/.dev: pyproject.toml constraints/ci.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement constraints/ci.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: $(VENV)/.train
@@ -36,6 +43,23 @@ bench: setup
 # What docs/reliability.md tells: kills, broken files, many processes; exit code 1 where anything was lost.
 torture: setup
 	$(BIN)/python benchmarks/torture.py
+
+# New versions for constraints/ci.txt, within the bounds of pyproject.toml, for every system and Python that m2clip runs on.
+# Needs uv (pip install uv) and a package index. UPGRADE= keeps what still fits.
+UPGRADE ?= --upgrade
+constraints:
+	echo 'setuptools>=77' | uv pip compile pyproject.toml - --extra dev --universal --python-version 3.11 $(UPGRADE) --quiet \
+		--generate-hashes --no-header --no-annotate --output-file constraints/ci.txt
+
+# Asks a database of known vulnerabilities about all that constraints/ci.txt pins; exit code 3 where none can be reached.
+audit: setup
+	$(BIN)/python constraints/audit.py
+
+# What m2clip is built from and tested with, in CycloneDX, for a release: the same commit gives the same bytes.
+sbom: setup
+	mkdir -p dist
+	PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --mc-type library --output-reproducible \
+		--output-format JSON --output-file dist/m2clip.cdx.json constraints/ci.txt
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
