@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,3 +81,36 @@ def test_children_end_when_the_results_are_no_longer_wanted() -> None:
     results.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+HANGS = """
+import os, sys, time
+from pathlib import Path
+from m2clip.apart import run_apart
+
+def hang(job, alive):
+    Path(job + ".part").write_text(str(os.getpid()))
+    os.replace(job + ".part", job)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(run_apart(hang, [sys.argv[1]], workers=1, silence_seconds=600, memory_bytes=2**30))
+"""
+
+
+def test_a_child_that_hangs_ends_with_a_killed_parent(tmp_path: Path) -> None:
+    (tmp_path / "hangs.py").write_text(HANGS)
+    note = tmp_path / "note"
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "hangs.py"), str(note)])
+    while not note.exists():
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    child = Path("/proc") / note.read_text()
+    for _ in range(600):
+        if not child.exists() or child.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    os.kill(int(note.read_text()), signal.SIGKILL)
+    pytest.fail("the child outlived its parent")

@@ -161,11 +161,10 @@ def test_json_takes_no_nan_and_keeps_the_old_file(tmp_path: Path) -> None:
 def test_a_full_disk_is_told_and_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_json(tmp_path / "a.json", {"x": 1})
 
-    def full(self: Path, content: bytes) -> int:
-        self.touch()
+    def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
         M2CLIPError, match=r"a\.json cannot be written \(No space left on device\); free space or choose"
     ):

@@ -203,6 +203,7 @@ def _end_with(parent: int) -> None:
 def _serve(connection: Connection, work: Work, memory_bytes: int) -> None:
     """The child: one job after the other, until the parent is gone."""
     confine(memory_bytes)
+    end_with_parent()
     said = time.monotonic()
 
     def alive() -> None:

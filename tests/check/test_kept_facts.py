@@ -1,6 +1,7 @@
 """Facts on disk: found again for an unchanged file, and never for anything else."""
 
 import os
+import resource
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from m2clip.check.kept_facts import KeptFacts, keys_of
 from m2clip.check.reading import FileFacts, ReadJob
 from m2clip.data.places import ShardMember, WebAddress
+from m2clip.errors import M2CLIPError
 
 GOOD = FileFacts(size_bytes=3, sha256="ab", frames=5, odd=(("tiny", "8x8 pixels"),), parts=((None, 1.5, 3),))
 
@@ -87,3 +89,40 @@ def test_the_finished_file_has_a_line_a_video_in_order(tmp_path: Path) -> None:
     assert [line.split('"')[3] for line in lines.read_text().splitlines()] == ["a", "b", "c"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["files.jsonl"]
     KeptFacts(None).finish([("a", tmp_path, GOOD)])
+
+
+def test_a_full_disk_is_told_and_what_fits_is_kept(tmp_path: Path) -> None:
+    lines = tmp_path / "files.jsonl"
+    videos = [tmp_path / name for name in ("a.mp4", "b.mp4")]
+    for video in videos:
+        video.write_bytes(b"abc")
+    keep(lines, videos[0], GOOD)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (lines.stat().st_size + 20, before[1]))  # a part of the next line fits
+    try:
+        with pytest.raises(
+            M2CLIPError, match=r"files\.jsonl cannot be written \(File too large\); free space or give another folder"
+        ):
+            keep(lines, videos[1], GOOD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert kept(lines, ReadJob(videos[0])) == GOOD
+    assert kept(lines, ReadJob(videos[1])) is None
+    with pytest.raises(M2CLIPError, match=r"absent/files\.jsonl cannot be written \(No such file"):
+        KeptFacts(tmp_path / "absent" / "files.jsonl")
+
+
+def test_a_full_disk_at_the_end_keeps_what_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    video, lines = tmp_path / "a.mp4", tmp_path / "files.jsonl"
+    video.write_bytes(b"abc")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    known = KeptFacts(lines)
+    known.keep(keys_of([video])[0], video, GOOD)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(M2CLIPError, match=r"files\.jsonl cannot be written \(No space left on device"):
+        known.finish([(keys_of([video])[0], video, GOOD)])
+    assert kept(lines, ReadJob(video)) == GOOD
+    assert [path.name for path in tmp_path.iterdir() if path != video] == ["files.jsonl"]

@@ -2,7 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from io import FileIO
 from pathlib import Path
@@ -13,6 +14,8 @@ from pydantic import ValidationError
 from m2clip import __version__
 from m2clip.check.reading import FileFacts, ReadJob, facts_of
 from m2clip.data.places import Place, ShardMember
+from m2clip.errors import M2CLIPError
+from m2clip.report.files import whole_file
 
 _FORMAT = 2  # to be raised when `read_file` reads anything else than before
 _AGAIN = ("crashes-decoder", "takes-too-long", "too-large")
@@ -35,9 +38,10 @@ class KeptFacts:
                 for line in file:
                     self._take(line)
                     whole = line.endswith(b"\n")
-        self._file = FileIO(path, "a")  # unbuffered: a line is with the system as soon as it is written
+        with self._told():
+            self._file = FileIO(path, "a")  # unbuffered: a line is with the system as soon as it is written
         if not whole:
-            self._file.write(b"\n")
+            self._write(b"\n")
 
     def find(self, key: str, job: ReadJob) -> FileFacts | None:
         """The facts under this key, if they tell of all parts that are asked for."""
@@ -49,25 +53,38 @@ class KeptFacts:
         return facts
 
     def keep(self, key: str, place: Place, facts: FileFacts) -> None:
-        """Write a line."""
+        """Write a line. M2CLIPError for a full disk."""
         if self._file is not None:
-            self._file.write(_line(key, place, facts))
+            self._write(_line(key, place, facts))
 
     def finish(self, rows: Iterable[tuple[str, Place, FileFacts]]) -> None:
-        """Write the whole file anew: one line a video, in this order."""
+        """Write the whole file anew: one line a video, in this order. M2CLIPError for a full disk."""
         self.close()
         if self._path is None:
             return
-        part = self._path.with_name(self._path.name + ".part")
-        with part.open("wb") as file:
+        with whole_file(self._path) as file:
             file.writelines(_line(*row) for row in rows)
-        os.replace(part, self._path)
 
     def close(self) -> None:
         """Give the file back."""
         self._known = {}
         if self._file is not None:
             self._file.close()
+
+    def _write(self, line: bytes) -> None:
+        assert self._file is not None
+        with self._told():
+            while line:  # of a disk that is nearly full the system takes a part, and tells at the next try
+                line = line[self._file.write(line) :]
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise M2CLIPError(
+                f"{self._path} cannot be written ({error.strerror or error}); free space or give another folder: what was read is kept"
+            ) from error
 
     def _take(self, line: bytes) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -124,7 +125,7 @@ def _settings(config: Path, also_given: list[str]) -> "DataConfig":
 
 
 def _kept(listings: "list[Listing]") -> Path | None:
-    """Where facts are kept without --out: a file of the cache folder for these lists; nowhere if there is no such folder."""
+    """Where facts are kept without --out: a file of the cache folder for these lists; nowhere if it cannot be written to."""
     from m2clip.cache_folder import cache_folder
 
     sources = "\n".join(os.path.realpath(listing.source) for listing in listings)
@@ -132,9 +133,10 @@ def _kept(listings: "list[Listing]") -> Path | None:
     try:
         folder = cache_folder() / "checks"
         folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder / f"{name}.jsonl"
     except OSError:
         return None
-    return folder / f"{name}.jsonl"
 
 
 def _cores() -> int:

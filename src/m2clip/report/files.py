@@ -4,11 +4,11 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, BinaryIO
 
 from m2clip.errors import ConfigError, M2CLIPError
 
@@ -35,15 +35,18 @@ def results_file(path: Path, *, ending: str = "") -> Path:
     return path
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write beside the target and rename, so that an interrupted run never leaves half a file under the final name.
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write beside the target, which it replaces when all of it is on the disk: whoever is killed leaves no half of it.
 
     Raises M2CLIPError, one sentence, where the disk is full or the folder cannot be written to; what was there stays.
     """
     part = path.with_name(path.name + ".part")
     try:
-        # File names need not be valid Unicode: Python's stand-ins for their odd bytes are written as JSON escapes.
-        part.write_bytes(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # else a power cut could leave the new name with nothing behind it
         os.replace(part, path)
     except OSError as error:
         raise M2CLIPError(
@@ -52,6 +55,13 @@ def write_whole(path: Path, content: str | bytes) -> None:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file as `whole_file` does, text in UTF-8."""
+    with whole_file(path) as file:
+        # File names need not be valid Unicode: Python's stand-ins for their odd bytes are written as JSON escapes.
+        file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
 
 
 def json_text(document: Any) -> str:
