@@ -24,6 +24,7 @@ _LONG_VIDEOS_A_BLOCK = 8  # in stretches
 _BLOCKS_AN_ACTOR = 4  # at least, where there are so many, so that actors end at about the same time
 _TASKS_AN_ACTOR = 2  # one that it does and one that waits
 _SPARE_CPUS = 1
+_STARTS = 3
 _STORE_BYTES = 256 * 2**20
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing calls home
@@ -51,7 +52,7 @@ class RayEngine:
         table = asked_table(asked)
         starts = np.array([*(batch.start for batch in batches), len(asked)], np.int64)
         size = batches_a_block(len(batches), self.reading, in_stretches=work.every_seconds is not None)
-        with _ray(self.address, actors=self.reading.workers, bytes_held=_bytes_held(work, table)) as ray:
+        with started(self.address, actors=self.reading.workers, bytes_held=_bytes_held(work, table)) as ray:
             name = f"bulk-{uuid.uuid4()}"
             shared = [ray.put(one) for one in (work, table, starts)]
             coordinator = ray.remote(Coordinator).options(name=name, namespace=NAMESPACE, num_cpus=0).remote(shared)
@@ -99,7 +100,7 @@ def _bytes_held(work: Work, table: pa.Table) -> int:
 
 
 @contextmanager
-def _ray(address: str | None, *, actors: int, bytes_held: int) -> Iterator[Any]:
+def started(address: str | None, *, actors: int, bytes_held: int) -> Iterator[Any]:
     """Ray, connected; one that is connected already is used and left alone."""
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -113,9 +114,8 @@ def _ray(address: str | None, *, actors: int, bytes_held: int) -> Iterator[Any]:
         try:
             ray.init(address, **plain)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
             raise ConfigError(
-                f"no Ray answers at {address} ({reason}): start one with ray start --head, or leave the address out"
+                f"no Ray answers at {address} ({_reason(error)}): start one with ray start --head, or leave the address out"
             ) from None
         try:
             _need_cpus(ray, address, actors)
@@ -127,7 +127,8 @@ def _ray(address: str | None, *, actors: int, bytes_held: int) -> Iterator[Any]:
     with tempfile.TemporaryDirectory(
         prefix="m2ray-", dir=short if len(short) <= _LONGEST_FOLDER else "/tmp", ignore_cleanup_errors=True
     ) as folder:
-        ray.init(
+        _start(
+            ray,
             num_cpus=actors + _SPARE_CPUS,
             include_dashboard=False,
             object_store_memory=_STORE_BYTES + 2 * bytes_held,
@@ -138,6 +139,24 @@ def _ray(address: str | None, *, actors: int, bytes_held: int) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _start(ray: Any, **options: Any) -> None:
+    """Start Ray here. It gives its own processes half a minute to answer, which a busy machine may not keep to the first time."""
+    for attempt in range(1, _STARTS + 1):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray has no kind of its own for this
+            ray.shutdown()
+            if attempt == _STARTS:
+                raise ConfigError(
+                    f"Ray does not start on this machine ({_reason(error)}): free memory or end other work, or leave out --engine ray"
+                ) from None
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def _need_cpus(ray: Any, address: str, actors: int) -> None:
