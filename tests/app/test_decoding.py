@@ -10,6 +10,7 @@ from multiprocessing import process
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from m2clip.app.decode_process import ClipsJob, VideoLimits
@@ -65,6 +66,30 @@ def test_a_temporary_folder_too_deep_for_a_socket(video: Path, tmp_path: Path, m
         process.current_process()._config, "tempdir", raising=False
     )  # what multiprocessing found before
     assert with_pool(lambda pool: pool.read(video, READERS, name="v")).info.frame_count == 24
+
+
+def test_a_picture_is_the_middle_frame_drawn_small(tmp_path: Path) -> None:
+    pixels = np.zeros((12, 48, 64, 3), np.uint8)
+    pixels[6, :, :, 1] = 200
+    path = write_video(tmp_path / "a.mp4", pixels)
+    (tmp_path / "b.mp4").write_bytes(b"no video")
+
+    async def work(pool: DecodePool) -> Any:
+        for wrong in (Crashing(path, "a"), Lying(path, "a")):
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr("m2clip.app.decoding.PictureJob", lambda *_, wrong=wrong: wrong)
+                with pytest.raises(VideoError, match="cannot read a"):
+                    await pool.picture(path, 32)
+        assert pool.failures == 2
+        with pytest.raises(VideoError, match=r"cannot read b\.mp4"):
+            await pool.picture(tmp_path / "b.mp4", 32)
+        drawn = await pool.picture(path, 32)
+        assert pool.failures == 2
+        return drawn
+
+    picture = with_pool(work, most_seconds=0.5)  # of an upload; what the index holds may be longer
+    assert (picture.shape, picture.dtype) == ((24, 32, 3), np.uint8)
+    assert picture[12, 16, 1] > 150
 
 
 async def one_after(pool: DecodePool, job: Any, video: Path) -> tuple[str, int]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from m2clip.apart import confine, end_with_parent
 from m2clip.data.clip_reader import ClipReader
@@ -95,7 +96,27 @@ class TimelineJob:
                     yield {"windows": chunk.windows}, (chunk.frames.pixels.numpy(), chunk.frames.seconds)
 
 
-Job = ClipsJob | TimelineJob
+@dataclass(frozen=True)
+class PictureJob:
+    """Draw a video's middle frame small."""
+
+    path: Path
+    name: str
+    limits: VideoLimits
+    side: int
+    """Pixels that the longer side of the picture has at most."""
+
+    def run(self) -> Iterator[Part]:
+        """Yield the picture, uint8 RGB [H, W, 3]."""
+        with Video(self.path, web=None) as video:
+            self.limits.check(video.info)
+            frame = video.frames(np.array([video.info.frame_count // 2]))[0]
+        picture = Image.fromarray(frame)
+        picture.thumbnail((self.side, self.side))
+        yield {}, (np.asarray(picture),)
+
+
+Job = ClipsJob | TimelineJob | PictureJob
 
 
 def _facts(info: VideoInfo) -> Part:

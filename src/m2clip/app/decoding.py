@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import math
 import multiprocessing
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import AsyncGenerator, Mapping
@@ -17,7 +19,7 @@ import numpy as np
 import torch
 
 from m2clip.apart import Child, StartMethod
-from m2clip.app.decode_process import ClipsJob, Job, TimelineJob, VideoLimits, serve_decoding
+from m2clip.app.decode_process import ClipsJob, Job, PictureJob, TimelineJob, VideoLimits, serve_decoding
 from m2clip.app.limits import LimitError, Limits
 from m2clip.data.clip_reader import ClipReader, ReadClips
 from m2clip.data.steady_frames import SteadyFrames
@@ -126,6 +128,15 @@ class DecodePool:
                     pixels, seconds = arrays
                     windows = tuple(FrameWindow(*window) for window in document["windows"])
                     yield WindowedFrames(SteadyFrames(torch.from_numpy(pixels), seconds), windows)
+
+    async def picture(self, path: Path, side: int) -> np.ndarray:
+        """The middle frame of a video of any length, uint8 RGB [H, W, 3], `side` pixels long at most. Errors as of `read`."""
+        limits = VideoLimits(math.inf, self._limits.most_pixels, sys.maxsize)
+        async with aclosing(self._parts(PictureJob(path, path.name, limits, side))) as parts:
+            drawn = [picture async for _, arrays in parts for picture in arrays]
+        if len(drawn) != 1 or drawn[0].dtype != np.uint8 or drawn[0].ndim != 3 or drawn[0].shape[2] != 3:
+            raise VideoError(f"cannot read {path.name}: the process that decoded it gave no picture")
+        return drawn[0]
 
     async def _parts(self, job: Job) -> AsyncGenerator[tuple[dict[str, Any], list[np.ndarray]], None]:
         """What a process makes of a job. VideoError for a file that cannot be read, or ends the process or takes too long."""

@@ -111,6 +111,11 @@ class Service:
             readers = {key: model.reader for key, model in self.models.items()}
             return await self.pool.read(upload, readers, name=name or upload.name)
 
+    async def picture(self, path: Path, side: int) -> NDArray[np.uint8]:
+        """The middle frame of a video of the index, uint8 RGB [H, W, 3]; its file may be a stranger's as an upload is."""
+        async with self.in_time():
+            return await self.pool.picture(path, side)
+
     async def classify(
         self,
         read: ReadVideo,

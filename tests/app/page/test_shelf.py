@@ -1,10 +1,15 @@
 """Found videos behind keys."""
 
+import asyncio
+import io
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from m2clip.app.page.shelf import Shelf
+from m2clip.app.page.shelf import PICTURE_SIDE, Shelf
 from m2clip.errors import VideoError
 from tests.small_inputs import moving_square, write_video
 
@@ -40,17 +45,26 @@ def test_a_file_that_is_gone_is_not_served(tmp_path: Path) -> None:
         shelf.path(key or "")
 
 
-def test_a_picture_is_a_jpeg_of_the_middle_frame(tmp_path: Path) -> None:
-    import io
+def test_a_picture_is_a_jpeg_that_is_drawn_once(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "a.mp4", moving_square())
+    drawn: list[Any] = []
 
-    import numpy as np
-    from PIL import Image
+    async def draw(path: Path, side: int) -> Any:
+        drawn.append((path, side))
+        pixels = np.zeros((48, 64, 3), np.uint8)
+        pixels[..., 1] = 200
+        return pixels
 
-    pixels = np.zeros((12, 48, 64, 3), np.uint8)
-    pixels[6, :, :, 1] = 200
-    shelf = Shelf()
-    key = shelf.offer(str(write_video(tmp_path / "a.mp4", pixels)))
-    picture = Image.open(io.BytesIO(shelf.picture(key or "")))
-    assert picture.format == "JPEG"
-    assert picture.size == (64, 48)
+    async def run() -> bytes:
+        shelf = Shelf()
+        key = shelf.offer(str(video)) or ""
+        first = await shelf.picture(key, draw)
+        assert await shelf.picture(key, draw) == first
+        with pytest.raises(VideoError, match="search again"):
+            await shelf.picture("0" * 32, draw)
+        return first
+
+    picture = Image.open(io.BytesIO(asyncio.run(run())))
+    assert (picture.format, picture.size) == ("JPEG", (64, 48))
     assert np.asarray(picture)[24, 32, 1] > 150
+    assert drawn == [(video, PICTURE_SIDE)]

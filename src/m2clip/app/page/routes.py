@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
+from m2clip.app.limits import LimitError
 from m2clip.errors import VideoError
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def page_routes(desk: "Desk") -> APIRouter:
     """The routes under /page/."""
     router = APIRouter(prefix="/page", include_in_schema=False)
     examples = {one.key: one for one in desk.examples}
-    drawing = asyncio.Semaphore(1)  # pictures of found videos wait for each other, not for the event loop
+    drawing = asyncio.Semaphore(
+        1
+    )  # pictures of found videos wait for each other, so that uploads need not wait for all of them
 
     @router.post("/upload")
     async def upload(request: Request) -> Response:
@@ -51,10 +54,9 @@ def page_routes(desk: "Desk") -> APIRouter:
     async def picture(key: str) -> Response:
         try:
             async with drawing:
-                return Response(
-                    await asyncio.to_thread(desk.shelf.picture, key), media_type="image/jpeg", headers=_HEADERS
-                )
-        except VideoError:
+                drawn = await desk.shelf.picture(key, desk.service.picture)
+            return Response(drawn, media_type="image/jpeg", headers=_HEADERS)
+        except (VideoError, LimitError):
             return Response(status_code=404)
 
     return router

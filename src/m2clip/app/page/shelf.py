@@ -4,17 +4,22 @@ import hashlib
 import io
 import secrets
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from m2clip.errors import VideoError
 
 MOST_KEYS = 20_000
 MOST_PICTURES = 500
-_PICTURE_SIDE = 360  # pixels, the longer side
+PICTURE_SIDE = 360  # pixels, the longer side
+
+Draw = Callable[[Path, int], Awaitable[NDArray[np.uint8]]]
+"""(a video, pixels of the longer side at most) -> a picture of it, RGB [H, W, 3]."""
 
 
 @dataclass
@@ -44,23 +49,13 @@ class Shelf:
             raise VideoError("this video is not here any more: search again")
         return path
 
-    def picture(self, key: str) -> bytes:
-        """A JPEG of the video's middle frame; decoded once. Raises VideoError."""
+    async def picture(self, key: str, draw: Draw) -> bytes:
+        """A JPEG of the video's middle frame, drawn once. Raises VideoError, and what `draw` raises."""
         kept = self._pictures.get(key)
         if kept is None:
-            kept = self._pictures[key] = _middle_frame(self.path(key))
+            buffer = io.BytesIO()
+            Image.fromarray(await draw(self.path(key), PICTURE_SIDE)).save(buffer, "JPEG", quality=85)
+            kept = self._pictures[key] = buffer.getvalue()
             while len(self._pictures) > MOST_PICTURES:
                 self._pictures.popitem(last=False)
         return kept
-
-
-def _middle_frame(path: Path) -> bytes:
-    from m2clip.data.video import Video
-
-    with Video(path, web=None) as video:
-        frame = video.frames(np.array([video.info.frame_count // 2]))[0]
-    picture = Image.fromarray(np.asarray(frame))
-    picture.thumbnail((_PICTURE_SIDE, _PICTURE_SIDE))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
