@@ -31,7 +31,7 @@ class Dangerous(VideoDataset):
         path = self.manifest.samples[index].path
         assert isinstance(path, Path)
         met = path.with_suffix(".log")
-        if path.stem in ("segfault", "exit", "hang", "killed", "killed_once", "bug", "refused"):
+        if path.stem in ("segfault", "exit", "hang", "killed", "killed_once", "warned", "bug", "refused"):
             with met.open("a") as file:
                 file.write("x")
         match path.stem:
@@ -45,6 +45,8 @@ class Dangerous(VideoDataset):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "killed_once" if met.read_text() == "x":
                 os.kill(os.getpid(), signal.SIGKILL)
+            case "warned":
+                os.kill(os.getpid(), signal.SIGUSR1)
             case "bug":
                 raise ZeroDivisionError("a mistake of ours")
             case "refused":
@@ -176,6 +178,13 @@ def test_a_worker_that_somebody_kills_costs_nothing(videos: list[Path], tmp_path
             time.sleep(0.01)
         loader.dataset.set_epoch(1)
         need_same_but_bad(list(loader), manifest, set(), epoch=1)
+
+
+def test_the_warning_of_a_scheduler_is_not_for_workers(videos: list[Path], tmp_path: Path) -> None:
+    manifest = listed(videos, tmp_path, "warned")
+    with loader_of(manifest) as loader:
+        need_same_but_bad(list(loader), manifest, set())
+    assert (tmp_path / "warned.log").read_text() == "x"
 
 
 def test_workers_live_through_epochs_and_end_with_the_loader(videos: list[Path], tmp_path: Path) -> None:

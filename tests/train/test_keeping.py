@@ -93,7 +93,7 @@ def same_tree(one: Any, other: Any) -> bool:
 def assert_same(out: Path, other: Path) -> None:
     names = {path.name for path in other.iterdir()}
     assert {path.name for path in out.iterdir()} == names
-    for name in names - {"metrics.jsonl", "tensorboard", STATE}:
+    for name in names - {"metrics.jsonl", "report.json", "tensorboard", STATE}:
         assert (out / name).read_bytes() == (other / name).read_bytes(), name
     ours, theirs = (torch.load(folder / STATE, weights_only=True) for folder in (out, other))
     for state in (ours, theirs):
@@ -155,7 +155,7 @@ def test_a_signal_ends_a_run_after_its_step_and_it_goes_on(
             os.kill(os.getpid(), signal.SIGUSR1)
 
     monkeypatch.setattr(RunLog, "write", signalled)
-    words = r"ended by SIGUSR1 after step 2 of 3 in epoch 1 of 2; .*run keeps all of it, so resume the run to go on"
+    words = r"ended by SIGUSR1 after step 2 of 3 in epoch 1 of 2; .*run keeps all of it, so go on with --resume"
     with pytest.raises(Interrupted, match=words) as caught:
         train(settings(tmp_path / "run", videos, save_minutes=1e6), progress=False)
     assert caught.value.exit_code == 128 + signal.SIGUSR1

@@ -108,6 +108,8 @@ def _without_interrupts() -> Iterator[None]:
 def read_samples(dataset: VideoDataset, slots: Tensor, connection: Connection, stop: Tensor) -> None:
     """What a worker does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "SIGUSR1"):  # schedulers send it to all processes of a job, and the main one knows what it means
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # what the main process does on it is not for a copy of it to do
     gc.freeze()  # what a forked process was born with is no garbage of its own, and to look at it would copy its pages
     torch.set_num_threads(1)  # a forked process must not enter the thread pool that it has a dead copy of

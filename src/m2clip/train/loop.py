@@ -151,7 +151,7 @@ class _Run:
         reached, number = self.reached, self.interruption.number
         raise Interrupted(
             f"ended {Interruption.name(number)} after step {reached.epoch_steps} of {self.learner.steps_an_epoch} in epoch "
-            f"{reached.epochs_done + 1} of {self.config.train.epochs}; {self.out} keeps all of it, so resume the run to go on",
+            f"{reached.epochs_done + 1} of {self.config.train.epochs}; {self.out} keeps all of it, so go on with --resume",
             signal_number=number,
         )
 
