@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -306,6 +307,47 @@ def test_a_huge_picture_is_refused_before_it_is_made(tmp_path: Path, suffix: str
         # The stream itself knows better than its container.
         assert (video.info.width, video.info.height) == (64, 48)
     assert resident_mib() - before < 100
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pix_fmt"),
+    [
+        ("mp4", "libx264", "yuv420p"),
+        ("avi", "mjpeg", "yuvj420p"),
+        ("mkv", "mjpeg", "yuvj420p"),
+        ("mov", "png", "rgb24"),
+    ],
+)
+def test_a_clip_of_a_second_in_huge_pictures(tmp_path: Path, suffix: str, codec: str, pix_fmt: str) -> None:
+    """Real ones, 200 kB or so. FFmpeg holds 16384 x 16384 for an error, and the encoders go up to 16384 x 16383."""
+    path = tmp_path / f"a.{suffix}"
+    width, height = 16384, 4112
+    assert width * height > MOST_PIXELS
+    with av.open(str(path), "w") as container:
+        fast = {"preset": "ultrafast"} if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=1, options=fast)
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        frame = av.VideoFrame(width, height, pix_fmt)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    before = resident_mib()
+    for source in (path, path.read_bytes()):
+        with pytest.raises(VideoError, match=r"its pictures are 16384 x 4112 pixels, more than 67,108,864 in all"):
+            Video(source)
+    assert resident_mib() - before < 100
+
+
+def test_a_still_that_claims_more_than_any(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.mov", "png", pattern(2), pix_fmt="rgb24")
+    data = bytearray(path.read_bytes())
+    for payload in packets_of(path):
+        at = data.index(payload) + 16  # after the signature, the length and name of the first chunk
+        data[at : at + 8] = struct.pack(">II", 2**31 - 1, 2**31 - 1)
+        data[at + 13 : at + 17] = struct.pack(">I", zlib.crc32(data[at - 4 : at + 13]))
+    with pytest.raises(VideoError, match="more than 67,108,864"):
+        Video(bytes(data))
 
 
 def test_pictures_that_become_huge_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from m2clip.data.decode.counted_pictures import CountedPictures
 from m2clip.data.decode.declared import declared_frames, ends_early
 from m2clip.data.decode.kept_packets import packet_table
 from m2clip.data.decode.keyed_pictures import KeyedPictures
-from m2clip.data.decode.opening import VideoFile, naming_errors
+from m2clip.data.decode.opening import VideoFile, naming_errors, refuse_hidden_size
 from m2clip.data.decode.packets import UnexpectedFrameError
 from m2clip.data.decode.portions import Each, in_portions
 from m2clip.data.decode.upright import Upright
@@ -61,6 +61,7 @@ class FileFrames:
         self._pts = None if None in pts else np.array(pts, dtype=np.int64)
         self._count = len(pts)
         if not pts:
+            refuse_hidden_size(self._file)
             raise VideoError(
                 f"no frame of {self._name} can be decoded: its video is empty or broken; fetch or export it again"
             )

@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,6 +13,7 @@ import av
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
+from PIL import Image
 
 from m2clip.data.decode.layout import is_cut
 from m2clip.data.places import absence
@@ -19,6 +21,7 @@ from m2clip.errors import VideoError
 
 MOST_PIXELS = 8192 * 8192  # of a picture; one of them takes 200 MB as RGB
 _MOST_STREAMS = 100
+_STILLS = {"mjpeg": "JPEG", "png": "PNG"}  # FFmpeg's names and Pillow's
 
 # Only containers of moving pictures, and only the file itself: a playlist or script that calls itself .mp4 must not
 # make the decoder open other files or addresses (videos also come from strangers, through the server).
@@ -61,6 +64,27 @@ class VideoFile:
         self.container.close()
 
 
+def refuse_hidden_size(file: VideoFile) -> None:
+    """Raise VideoError for stills (Motion JPEG, PNG) that are too large: FFmpeg, which may not decode one, does not say why."""
+    if file.stream.codec_context.codec.canonical_name not in _STILLS:
+        return
+    file.reopen()
+    packet = next(file.container.demux(file.stream), None)
+    try:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            Image.open(io.BytesIO(bytes(packet or b"")), formats=tuple(_STILLS.values())) as image,
+        ):
+            width, height = image.size  # opening a picture reads its header
+    except Image.DecompressionBombError:
+        raise VideoError(
+            f"cannot read {file.name}: its pictures have more than {MOST_PIXELS:,} pixels; make them smaller"
+        ) from None
+    except (OSError, ValueError, SyntaxError):  # it is no such picture
+        return
+    _check_size(width, height, file.name)
+
+
 @contextmanager
 def naming_errors(name: str) -> Iterator[None]:
     """Turn what the decoder or the system raises into a VideoError that names the file."""
@@ -97,6 +121,13 @@ def _open(source: Path | BinaryIO, name: str, *, is_cut: bool) -> tuple[InputCon
         raise
 
 
+def _check_size(width: int, height: int, name: str) -> None:
+    if width * height > MOST_PIXELS:
+        raise VideoError(
+            f"cannot read {name}: its pictures are {width} x {height} pixels, more than {MOST_PIXELS:,} in all; make them smaller"
+        )
+
+
 def _check_present(source: Path | BinaryIO, name: str) -> None:
     if not isinstance(source, Path):
         if not source.seek(0, os.SEEK_END):
@@ -124,11 +155,7 @@ def _video_stream(container: InputContainer, name: str, *, is_cut: bool) -> Vide
     stream = streams[0]
     if stream.codec_context is None:
         raise VideoError(f"cannot read {name}: PyAV has no decoder for its codec; convert it to h264 in mp4")
-    width, height = stream.codec_context.width, stream.codec_context.height
-    if width * height > MOST_PIXELS:
-        raise VideoError(
-            f"cannot read {name}: its pictures are {width} x {height} pixels, more than {MOST_PIXELS:,} in all; make them smaller"
-        )
+    _check_size(stream.codec_context.width, stream.codec_context.height, name)
     stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # they may grow on the way
     # Many workers decode at once: one thread each is fastest, and what broken data decodes to depends on nothing else.
     stream.thread_type = "NONE"
