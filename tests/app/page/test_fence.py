@@ -134,7 +134,7 @@ def event(number: int, *data: Any, **others: Any) -> bytes:
 @pytest.mark.parametrize(
     ("number", "data", "others"),
     [
-        (0, ["waving\nclapping"], {"event_data": None, "trigger_id": 1}),
+        (0, ["waving\nclapping"], {"event_data": None, "trigger_id": None}),
         (1, [0.5, "two"], {}),
         (1, [1, "one"], {}),
         (2, [], {"event_data": {"token": "a", "name": "b.mp4"}}),
@@ -142,10 +142,14 @@ def event(number: int, *data: Any, **others: Any) -> bytes:
         (2, [], {"event_data": 0.95}),
     ],
 )
-def test_events_of_the_page_pass(client: TestClient, number: int, data: list[Any], others: dict[str, Any]) -> None:
+def test_events_of_the_page_pass(
+    client: TestClient, blocks: Any, number: int, data: list[Any], others: dict[str, Any]
+) -> None:
     body = event(number, *data, **others)
     answer = client.post("/gradio_api/queue/join", content=body)
     assert answer.text == f"/gradio_api/queue/join {body.decode()}"
+    place = next(iter(blocks.blocks))
+    assert client.post("/gradio_api/queue/join", content=event(2, trigger_id=place)).status_code == 200
 
 
 @pytest.mark.parametrize(
