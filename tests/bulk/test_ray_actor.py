@@ -1,0 +1,102 @@
+"""What needs no Ray of bulk work on Ray: messages, who is given up, and how much a task does."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from m2clip.bulk.batches import Asked, AskedVideos, BatchResult, Reading
+from m2clip.bulk.ray_actor import Coordinator
+from m2clip.bulk.ray_engine import batches_a_block
+from m2clip.bulk.ray_messages import asked_rows, asked_table, packed, unpacked
+from m2clip.data.dataset import BadFile, DamagedFile
+from m2clip.data.places import Place, ShardMember, WebAddress
+from m2clip.data.samples import Sample
+
+
+def test_a_list_comes_out_of_its_columns_as_it_went_in() -> None:
+    places: list[Place] = [
+        Path("/v/é \n.mp4"),
+        WebAddress("https://user:secret@host/v.mp4"),
+        ShardMember("/s/0.tar", "a/b.mp4", 512, 99, "ab"),
+        Path("/gone.mp4"),
+    ]
+    samples = [
+        Sample(place, 0, None if n else 0.5, None if n else 2.0, f"list.csv:{n}") for n, place in enumerate(places)
+    ]
+    videos = AskedVideos(samples)
+    for position, state in ((0, (7, 2**62)), (1, (None, None)), (2, (99, 5)), (3, None)):
+        videos.add(position, state)
+    asked = list(videos)
+    assert [one.state for one in asked] == [(7, 2**62), (None, None), (99, 5), None]
+    assert [one.path for one in asked] == ["/v/é \n.mp4", "https://host/v.mp4", "/s/0.tar/a/b.mp4", "/gone.mp4"]
+    assert asked_rows(asked_table(videos)) == asked
+    assert asked_rows(asked_table(videos).slice(2, 1)) == asked[2:3]
+
+
+def test_a_result_comes_out_of_its_bytes_with_the_numbers_of_the_whole_list() -> None:
+    asked = [Asked(Sample(Path(f"/v/{n}"), 0, where=f"l:{n}"), f"/v/{n}", (n, n)) for n in range(9)]
+    schema = pa.schema([pa.field("x", pa.float32(), nullable=False)], metadata={b"m2clip": b"record"})
+    rows = pa.table({"x": [1.5, float("nan")]}, schema=schema)
+    local = [Path(f"/v/{n}") for n in (5, 6)]
+    result = BatchResult(
+        (0, 1, 2),
+        rows,
+        (BadFile(local[0], "l:5", "/v/5 is bad", 0, crashed=True),),
+        (DamagedFile(local[1], "l:6", 0.25, 1),),
+    )
+    found = unpacked(packed(result, first=5), asked, schema)
+    assert found.numbers == (5, 6, 7)
+    assert found.rows.schema.equals(schema, check_metadata=True)
+    assert str(found.rows["x"].to_pylist()) == "[1.5, nan]"
+    assert found.bad == (BadFile(local[0], "l:5", "/v/5 is bad", 5, crashed=True),)
+    assert found.damaged == (DamagedFile(local[1], "l:6", 0.25, 6),)
+
+
+def test_a_video_at_which_two_actors_died_is_given_up() -> None:
+    coordinator = Coordinator([])
+    assert coordinator.begin(3) == (1, {}, False)  # and dies, nobody knows where
+    assert coordinator.begin(3) == (2, {}, False)
+    coordinator.at(3, 40)
+    coordinator.at(3, 41)  # and dies here
+    assert coordinator.begin(3) == (3, {}, False)
+    coordinator.at(3, 40)  # and is killed here by somebody else
+    assert coordinator.begin(3) == (4, {}, False)
+    coordinator.at(3, 41)
+    count, given_up, _ = coordinator.begin(3)
+    assert (count, given_up) == (
+        5,
+        {41: "the process that read {path} was killed twice, as happens where memory runs out"},
+    )
+    coordinator.end(3)
+    assert coordinator.begin(3) == (1, {}, False)
+
+
+def test_a_block_whose_encoding_ends_two_actors_and_a_video_that_hangs_are_given_up() -> None:
+    coordinator = Coordinator([])
+    coordinator.begin(0)
+    for _ in range(2):
+        assert coordinator.begin(0)[2] is False
+        coordinator.at(0, 1)
+        coordinator.at(0, -1)
+    assert coordinator.begin(0)[2] is True
+    coordinator.begin(1)
+    coordinator.give_up(1, 9, "{path} took longer than 2 s to read")
+    assert coordinator.begin(1) == (2, {9: "{path} took longer than 2 s to read"}, False)
+
+
+@pytest.mark.parametrize(
+    ("videos", "batch", "workers", "in_stretches", "expected"),
+    [
+        (1_000_000, 8, 8, False, 8),
+        (1_000_000, 8, 8, True, 1),
+        (96, 2, 2, False, 6),
+        (3, 8, 2, False, 1),
+        (999, 100, 1, False, 1),
+    ],
+)
+def test_a_task_does_no_more_than_may_be_lost(
+    videos: int, batch: int, workers: int, in_stretches: bool, expected: int
+) -> None:
+    reading = Reading(batch, workers, 300.0, 0.5)
+    assert batches_a_block(-(-videos // batch), reading, in_stretches=in_stretches) == expected
