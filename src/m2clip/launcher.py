@@ -9,6 +9,9 @@ from m2clip.errors import ConfigError
 # Their processes would each believe to be alone and write the same files.
 _OTHERS = {"OMPI_COMM_WORLD_SIZE": "mpirun", "PMI_SIZE": "mpiexec", "WORLD_SIZE": "another launcher than torchrun"}
 
+# What gloo says of a process that it cannot reach any more, or that it has waited for in vain.
+_GONE = ("by peer", "Broken pipe", "Socket closed", "Timed out waiting")
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -73,6 +76,16 @@ def read_launcher(environment: Mapping[str, str]) -> Processes:
                 "machine; use torchrun, or srun"
             )
     return Processes()
+
+
+def lost_process(error: RuntimeError, environment: Mapping[str, str]) -> str | None:
+    """The sentence for an exchange that failed because another process of the run is gone; None: the error is another one."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}  # PyTorch is not imported for this
+    first = str(error).strip().partition("\n")[0][:200]
+    # gloo has no kind of its own.
+    if read_launcher(environment).count == 1 or not ("DistError" in kinds or any(word in first for word in _GONE)):
+        return None
+    return f"another process of this run has ended, and this one with it; the other one's words tell why ({first})"
 
 
 def _number(environment: Mapping[str, str], name: str, default: int | None = None) -> int:

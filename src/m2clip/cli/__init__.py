@@ -34,7 +34,7 @@ from m2clip.cli.study import study
 from m2clip.cli.timeline import timeline
 from m2clip.errors import Interrupted, M2CLIPError
 from m2clip.freed_memory import keep_freed_memory
-from m2clip.launcher import read_launcher
+from m2clip.launcher import lost_process, read_launcher
 
 app = typer.Typer(
     help="Adapt a frozen CLIP to videos, evaluate it on trained and on never-seen classes, name the action in a video.",
@@ -73,6 +73,10 @@ _EXTRAS = {
     "ray": {"ray"},
     "serve": {"fastapi", "gradio", "prometheus_client", "python_multipart", "starlette", "structlog", "uvicorn"},
 }
+_FULL = (
+    "the memory of the GPU is full; take a smaller batch size, and for training more parts (train.accumulate), train.recompute=true or, "
+    "with several GPUs, train.sharding=full"
+)
 
 
 def _print_version(wanted: bool) -> None:
@@ -121,10 +125,14 @@ def main() -> None:
         sys.exit(error.exit_code)
     except ImportError as error:
         say(_missing(error))
-    except RuntimeError as error:  # gloo has no kind of its own for this
-        if "by peer" not in str(error) or read_launcher(os.environ).count == 1:
+    except RuntimeError as error:
+        lost = lost_process(error, os.environ)
+        if type(error).__name__ == "OutOfMemoryError":  # of PyTorch, which is not imported for this
+            say(_FULL)
+        elif lost is not None:
+            say(lost)
+        else:
             raise
-        say("another process of this run has ended, and this one with it; the other one's words tell why")
     except OSError as error:
         say(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     sys.exit(1)
