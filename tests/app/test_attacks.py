@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "max-mb": 1,
         "queue": 4,
         "connections": MOST_CONNECTIONS,
-        "receive-seconds": 2,
+        "receive-seconds": 5,
         "max-labels": 100,
         "stop-seconds": 1,
     }

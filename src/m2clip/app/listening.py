@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Callable
 
@@ -18,6 +19,7 @@ from m2clip.app.upload_folder import UploadFolder
 from m2clip.errors import ConfigError
 
 _BACKLOG = 128
+_OTHER_FILES = 256  # uploads, pipes, an index
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
@@ -41,6 +43,22 @@ def bound_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
+def allow_open_files(connections: int) -> None:
+    """Let this process have so many connections open: each is a file, and some systems allow 256. ConfigError where it may not."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    wanted = connections + _OTHER_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != hard < wanted:
+        raise ConfigError(
+            f"{connections:,} connections need {wanted:,} open files, and this system allows a process {hard:,}: take fewer --connections"
+        )
+    if resource.RLIM_INFINITY != soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def open_to_others(host: str) -> bool:
     """Whether other machines may reach what listens on this address."""
     return loopback_hosts(host) is None
@@ -56,7 +74,11 @@ def run_server(
     stop_seconds: int,
     ready: Callable[[str], None],
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C; then requests that run have `stop_seconds` to end. `ready` gets the address, once all is up."""
+    """Serve until SIGTERM or Ctrl-C; then requests that run have `stop_seconds` to end. `ready` gets the address, once all is up.
+
+    ConfigError, M2CLIPError where it cannot start.
+    """
+    allow_open_files(service.limits.most_connections)
     before = tempfile.tempdir
     signal.signal(signal.SIGTERM, _stopped_early)
     with UploadFolder() as uploads:
