@@ -1,5 +1,6 @@
 """What needs no Ray of bulk work on Ray: messages, who is given up, and how much a task does."""
 
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -7,11 +8,12 @@ import pytest
 
 from m2clip.bulk.batches import Asked, AskedVideos, BatchResult, Reading
 from m2clip.bulk.ray_actor import Coordinator
-from m2clip.bulk.ray_engine import batches_a_block
+from m2clip.bulk.ray_engine import batches_a_block, started
 from m2clip.bulk.ray_messages import asked_rows, asked_table, packed, unpacked
 from m2clip.data.dataset import BadFile, DamagedFile
 from m2clip.data.places import Place, ShardMember, WebAddress
 from m2clip.data.samples import Sample
+from m2clip.errors import ConfigError
 
 
 def test_a_list_comes_out_of_its_columns_as_it_went_in() -> None:
@@ -100,3 +102,15 @@ def test_a_task_does_no_more_than_may_be_lost(
 ) -> None:
     reading = Reading(batch, workers, 300.0, 0.5)
     assert batches_a_block(-(-videos // batch), reading, in_stretches=in_stretches) == expected
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://localhost:1", "[::1]:1", "127.0.0.1:99999"])
+def test_a_cluster_that_is_not_there_is_told_at_once(address: str) -> None:
+    pytest.importorskip("ray")
+    with (
+        pytest.raises(
+            ConfigError, match=rf"no Ray answers at {re.escape(address)} \(.*\): start one with ray start --head"
+        ),
+        started(address, actors=1, bytes_held=0),
+    ):
+        pass

@@ -25,7 +25,7 @@ from m2clip.errors import M2CLIPError
 from tests.small_inputs import moving_square, tiny_model, write_video
 
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.xdist_group("ray")  # one Ray is enough for a small machine
+pytestmark = pytest.mark.slow  # Ray starts in ten seconds, and each actor in four
 
 READING = Reading(batch_size=2, workers=2, file_seconds=300.0, most_lost=0.5)
 # Loaded at the start of each interpreter below: a video of this name ends whatever process reads it, as a broken decoder may.
@@ -87,10 +87,13 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(recognizer: Recognizer, source: SourceModel, many: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The table that this process makes of them."""
     out = tmp_path_factory.mktemp("alone") / "v.parquet"
-    reading = replace(READING, workers=0)
-    done = bring_up_to_date(EmbeddingWork(recognizer, source), wanted_videos([str(many)]), out, LocalEngine(reading))
+    done = alone_run(EmbeddingWork(recognizer, source), out, many)
     assert (done.rows, len(done.bad)) == (22, 2)
     return out
+
+
+def alone_run(work: Work, out: Path, folder: Path) -> Done:
+    return bring_up_to_date(work, wanted_videos([str(folder)]), out, LocalEngine(replace(READING, workers=0)))
 
 
 def run(work: Work, out: Path, *sources: Path, **options: Any) -> Done:
@@ -172,7 +175,7 @@ def test_a_killed_driver_is_taken_up_where_it_was(
     assert process.returncode == -signal.SIGKILL, told
     assert 6 <= safe < 22, told
     assert not out.exists()
-    done = run(EmbeddingWork(recognizer, source), out, many)
+    done = alone_run(EmbeddingWork(recognizer, source), out, many)  # on this machine, after Ray
     assert done.rows == 22
     assert done.done_before >= safe
     assert out.read_bytes() == alone.read_bytes()
@@ -185,4 +188,4 @@ def test_errors_of_actors_end_the_run_in_a_sentence(
     with torch.no_grad():
         model.clip.visual.ln_post.weight.fill_(float("nan"))
     with pytest.raises(M2CLIPError, match="its embedding is not finite; the checkpoint's weights are broken"):
-        run(EmbeddingWork(Recognizer(model, device="cpu"), source), tmp_path / "v.parquet", videos)
+        run(EmbeddingWork(Recognizer(model, device="cpu"), source), tmp_path / "v.parquet", videos / "d.mp4")

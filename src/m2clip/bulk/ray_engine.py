@@ -2,10 +2,11 @@
 
 import logging
 import os
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ _BLOCKS_AN_ACTOR = 4  # at least, where there are so many, so that actors end at
 _TASKS_AN_ACTOR = 2  # one that it does and one that waits
 _SPARE_CPUS = 1
 _STARTS = 3
+_LISTEN_SECONDS = 10.0
 _STORE_BYTES = 256 * 2**20
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing calls home
@@ -61,8 +63,15 @@ class RayEngine:
                     if error is not None:
                         raise M2CLIPError(error)
                     yield unpacked(content, asked, work.form.schema)
+            except ray.exceptions.RayTaskError:  # a fault of ours, whose traceback tells where
+                raise
+            except ray.exceptions.RayError as error:
+                raise M2CLIPError(
+                    f"Ray broke off ({_reason(error)}): run the command again, it goes on where it was"
+                ) from None
             finally:
-                ray.kill(coordinator)
+                with suppress(ray.exceptions.RayError):
+                    ray.kill(coordinator)
 
     def _packed(self, ray: Any, coordinator: str, blocks: int, size: int) -> Iterator[tuple[bytes, str | None]]:
         import ray.data as data
@@ -112,8 +121,9 @@ def started(address: str | None, *, actors: int, bytes_held: int) -> Iterator[An
     plain: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "namespace": NAMESPACE}
     if address is not None:
         try:
+            _need_listener(address)
             ray.init(address, **plain)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # of which ConnectionError is one
             raise ConfigError(
                 f"no Ray answers at {address} ({_reason(error)}): start one with ray start --head, or leave the address out"
             ) from None
@@ -139,6 +149,13 @@ def started(address: str | None, *, actors: int, bytes_held: int) -> Iterator[An
             yield ray
         finally:
             ray.shutdown()
+
+
+def _need_listener(address: str) -> None:
+    """Raise OSError where nobody listens at host:port or ray://host:port, for which Ray itself would wait minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_LISTEN_SECONDS).close()
 
 
 def _start(ray: Any, **options: Any) -> None:
