@@ -84,8 +84,9 @@ def make_inputs(folder: Path) -> None:
     run: dict[str, Any] = {
         "data": {"frames": 2, "workers": 1},
         "model": {"backbone": BACKBONE},
-        "train": {"epochs": 3, "warmup_epochs": 1, "batch_size": 2, "lr": 0.01, "precision": "fp32", "average": "ema"},
+        "train": {"epochs": 3, "warmup_epochs": 1, "batch_size": 2, "lr": 0.01, "precision": "fp32"},
     }
+    run["train"] |= {"average": "ema", "save_minutes": 0}  # the state is written after each step
     data = run["data"] | {"train": base, "val": base, "test": base, "cache": "frames"}
     _write(inputs / "run.yaml", run | {"out": "run", "data": data})
     protocol = {

@@ -196,6 +196,12 @@ def test_arguments_out_of_range_are_named(tmp_path, argument, message):
         make_shapes(tmp_path, **argument)
 
 
+def test_a_place_that_cannot_be_written_to_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(M2CLIPError, match=r"file/shapes cannot be written \(Not a directory\); free space"):
+        make_shapes(tmp_path / "file" / "shapes")
+
+
 def test_progress_counts_every_video(tmp_path):
     seen = []
     make_shapes(

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -84,6 +85,7 @@ _SUBSETS = {"base": BASE, "novel": NOVEL, "novel-val": NOVEL_VALIDATION}
 _LISTS = (("base", "train"), ("base", "val"), ("base", "test"), ("novel", "test"), ("novel-val", "val"))
 _SHOTS = (2, 4, 8, 16)
 _FPS = 12
+_MARK = "shapes.json"  # stands for a finished folder
 
 
 def class_names(subset: str) -> tuple[str, ...]:
@@ -138,12 +140,20 @@ def make_shapes(
             raise M2CLIPError(f"{name} is {value}, but must be at least {least}")
     if size % 2:
         raise M2CLIPError(f"size is {size}, but H.264 needs an even number of pixels: take {size + 1}")
-    mark = out / "shapes.json"
+    mark = out / _MARK
     if mark.is_file() and json.loads(mark.read_text()) == settings:
         return out
     if any((out / subset).exists() for subset in _SUBSETS):
         raise M2CLIPError(f"{out} already holds other or unfinished data: remove it or choose another folder")
 
+    with _telling_of_full_disks(out):
+        _write_all(out, settings, workers=workers, progress=progress)
+    return out
+
+
+def _write_all(
+    out: Path, settings: dict[str, int], *, workers: int, progress: Callable[[int, int], None] | None
+) -> None:
     jobs = list(planned_videos(out, settings))
     for folder in {path.parent for path, _, _, _ in jobs}:
         folder.mkdir(parents=True, exist_ok=True)
@@ -154,7 +164,8 @@ def make_shapes(
     def work(job: tuple[Path, str, int, int]) -> None:
         path, name, _, video_seed = job
         thing, motion = thing_and_motion(name)
-        write_video(path, render_motion(thing, motion, seed=video_seed, frames=frames, size=size))
+        clip = render_motion(thing, motion, seed=video_seed, frames=settings["frames"], size=settings["size"])
+        write_video(path, clip)
 
     # Threads are enough: tensor operations and the encoder run outside the interpreter's lock. One thread inside each
     # operation, or the workers would get in each other's way.
@@ -168,8 +179,18 @@ def make_shapes(
     finally:
         torch.set_num_threads(inner)
     _write_lists(out, settings)
-    mark.write_text(json.dumps(settings, indent=1))
-    return out
+    (out / _MARK).write_text(json.dumps(settings, indent=1))
+
+
+@contextmanager
+def _telling_of_full_disks(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise M2CLIPError(
+            f"{out} cannot be written ({error.strerror or error}); free space, remove what is there, and make the videos again, "
+            "or choose another folder"
+        ) from error
 
 
 def render_motion(thing: str, motion: str, *, seed: int, frames: int, size: int) -> np.ndarray:
