@@ -457,3 +457,5 @@ def test_a_text_is_embedded_as_it_is_written() -> None:
     for nothing in ("", " ", None):
         with pytest.raises(ConfigError, match="holds no word: write what the video shows"):
             Recognizer(model).embed_text(nothing)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="no characters in this encoding: give it as UTF-8"):
+        Recognizer(model).embed_text("a caf\udce9")

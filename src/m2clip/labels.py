@@ -35,6 +35,7 @@ def named_labels(labels: Labels) -> tuple[tuple[str, ...], tuple[tuple[str, ...]
     for name in names:
         if not isinstance(name, str) or not name.strip():
             raise ConfigError(f"the label {name!r} is not a name: every label is a text with at least one letter")
+        need_characters(name, f"the label {name!r}")
     twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
     if twice is not None:
         raise ConfigError(f"the label {twice!r} is given twice: name each label once")
@@ -46,4 +47,16 @@ def named_labels(labels: Labels) -> tuple[tuple[str, ...], tuple[tuple[str, ...]
     for name, of_class in zip(names, texts, strict=True):
         if not of_class or not all(isinstance(text, str) and text.strip() for text in of_class):
             raise ConfigError(f"the label {name!r} has an empty text or none: give it at least one text")
+        for text in of_class:
+            need_characters(text, f"the text {text[:_SHOWN]!r} of the label {name!r}")
     return names, texts
+
+
+def need_characters(text: str, what: str) -> None:
+    """ConfigError for bytes that are no characters: what Python makes of a command line in another encoding than it expects."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"{what} holds bytes that are no characters in this encoding: give it as UTF-8, in a terminal set to UTF-8"
+        ) from None

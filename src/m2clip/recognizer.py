@@ -23,7 +23,7 @@ from m2clip.data.video import Video
 from m2clip.data.web import DEFAULT_LIMITS, WebLimits
 from m2clip.errors import CheckpointError, ConfigError
 from m2clip.kept_texts import kept_class_embeddings
-from m2clip.labels import Labels, named_labels
+from m2clip.labels import Labels, named_labels, need_characters
 from m2clip.model.compiled import compile_images
 from m2clip.model.precision import for_inference
 from m2clip.model.video_clip import VideoCLIP, VideoFeatures
@@ -123,6 +123,7 @@ class Recognizer:
         """The embedding of a text as it is written (no template), float32 [D], of unit norm: a query for videos' embeddings."""
         if not isinstance(text, str) or not text.strip():
             raise ConfigError(f"the text {text!r} holds no word: write what the video shows")
+        need_characters(text, f"the text {text!r}")
         return kept_class_embeddings(self.model, [[text]])[0].cpu().numpy()
 
     def timeline(
@@ -241,9 +242,7 @@ class Recognizer:
             for r, (probabilities, views, none_of_these) in enumerate(judged)
         ]
 
-    def judged(
-        self, features: VideoFeatures, classes: Classes, *, parts: int
-    ) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    def judged(self, features: VideoFeatures, classes: Classes, *, parts: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
         """Features of the views of some parts -> for each part its probabilities [K], those of its views [V, K], and whether it
         shows none of the classes."""
         logits = None
