@@ -246,8 +246,8 @@ main()
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_as_one(tmp_path: Path, videos: Path) -> None:
-    """Without dropout, whose masks are each process's own. A signal to one process ends both; the main one tells it."""
-    loss = {"visual": 0, "mlm": 0}
+    """Without the head that has dropout, whose masks are each process's own. A signal to one process ends both; the main one tells it."""
+    loss = {"visual": 0}
     configs = {}
     for name in ("alone", "both"):
         config = settings(tmp_path / name, videos, save_minutes=1e6).model_dump(mode="json")
