@@ -162,20 +162,19 @@ def _killed_driver(videos: Path, folder: Path, seed: int) -> dict[str, Any]:
     command = [sys.executable, "-c", _DRIVER, str(count), "embed", str(videos), "--out", str(out), "--engine", "ray"]
     command += ["--workers", str(ACTORS), "--batch-size", "2"]
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    killed, of_ray = 0, list[int]()
-    while process.poll() is None:
-        if count.stat().st_size >= VIDEOS / 3:
-            of_ray = [pid for pid, _ in descendants(process.pid)]
-            process.send_signal(signal.SIGKILL)
-            killed = 1
-            break
-        time.sleep(0.05)
-    process.wait()
-    left = _still_there(of_ray)
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    with (folder / "told").open("w+", encoding="utf-8") as told:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told)
+        while count.stat().st_size < VIDEOS / 3:
+            if process.poll() is not None:
+                raise RuntimeError(f"the driver ended by itself: {(folder / 'told').read_text('utf-8')}")
+            time.sleep(0.05)
+        of_ray = [pid for pid, _ in descendants(process.pid)]
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        left = _still_there(of_ray)
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=told, check=True)
     seconds = round(time.perf_counter() - started, 1)
-    return _counted(out) | {"drivers_killed": killed, "left_behind": left, "seconds": seconds}
+    return _counted(out) | {"drivers_killed": 1, "left_behind": left, "seconds": seconds}
 
 
 def descendants(pid: int) -> list[tuple[int, str]]:

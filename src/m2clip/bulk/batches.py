@@ -124,9 +124,8 @@ class _Run:
         self._bad: set[int] = set()
         self._damaged: dict[int, DamagedFile] = {}
         sizes = work.recognizer.model.info.sizes
-        unlabelled = [replace(one.sample, label=0) for one in asked]
         self._dataset = StretchDataset(
-            Manifest(Samples.of(unlabelled), ("",), (), "", ""),
+            Manifest(_unlabelled(asked), ("",), (), "", ""),
             work.recognizer.reader,
             statistics=PixelStatistics(tuple(sizes.mean), tuple(sizes.std)),
             every_seconds=work.every_seconds,
@@ -199,3 +198,31 @@ class _Run:
         asked = [self._asked[item.index % len(self._dataset)] for item in items]
         videos = [ReadVideo(one.path, one.state, item) for one, item in zip(asked, items, strict=True)]
         return self._work.rows(videos)
+
+
+class _Cells(Sequence[Any]):
+    """One field of all samples, looked up when it is asked for."""
+
+    def __init__(self, asked: Sequence[Asked], field: str) -> None:
+        self._asked, self._field = asked, field
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def __getitem__(self, number: Any) -> Any:
+        if isinstance(number, slice):
+            return [self[n] for n in range(*number.indices(len(self)))]
+        return getattr(self._asked[number].sample, self._field)
+
+
+def _unlabelled(asked: Sequence[Asked]) -> Samples:
+    """The samples of a list that may be long, without copies of them."""
+    samples = (one.sample for one in asked)
+    times = np.array([(one.start_seconds, one.end_seconds) for one in samples], np.float64).reshape(len(asked), 2)
+    return Samples(
+        _Cells(asked, "path"),
+        np.zeros(len(asked), np.int64),
+        wheres=_Cells(asked, "where"),
+        start_seconds=times[:, 0],
+        end_seconds=times[:, 1],
+    )
