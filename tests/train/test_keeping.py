@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from m2clip.config import RunConfig
+from m2clip.data.dataset import BadFile
 from m2clip.errors import CheckpointError, ConfigError, Interrupted, M2CLIPError
 from m2clip.train import train
+from m2clip.train.file_notes import listed_in, plain_bad
 from m2clip.train.keeping import find_state
 from m2clip.train.log import RunLog, read_log
-from m2clip.train.preparation import start_fabric
+from m2clip.train.preparation import read_data, start_fabric
 from m2clip.train.state import TrainingState
 from tests.small_inputs import TINY, class_folders
 
@@ -112,7 +115,7 @@ def test_killed_again_and_again_anywhere(
 ) -> None:
     """Each session dies at one of its renames or lines of the log, half of it written, until one comes to the end."""
     rng, left, sessions = np.random.default_rng(5), 0, 0
-    write, replace = RunLog.write, os.replace
+    write, rename = RunLog.write, os.replace
 
     def perhaps_die(last_words: Callable[[], object]) -> None:
         nonlocal left
@@ -127,7 +130,7 @@ def test_killed_again_and_again_anywhere(
 
     def killed_in_a_rename(source: Path, target: Path) -> None:
         perhaps_die(lambda: None)
-        replace(source, target)
+        rename(source, target)
 
     monkeypatch.setattr(RunLog, "write", killed_in_a_line)
     monkeypatch.setattr(os, "replace", killed_in_a_rename)
@@ -181,11 +184,35 @@ def test_a_state_of_version_2_goes_on_at_the_end_of_its_epoch(tmp_path: Path, vi
     assert (out / "last.safetensors").read_bytes() == (undisturbed / "last.safetensors").read_bytes()
 
 
+def test_what_crashed_before_the_break_is_not_read_again(tmp_path: Path, videos: Path) -> None:
+    """A good file stands for it: it is bad for training in the resumed run, but not for the validation, whose list is another one."""
+    out, other = tmp_path / "run", tmp_path / "other.csv"
+    listed = (videos / "list.csv").read_text().splitlines()
+    other.write_text("\n".join([listed[0], *(f"{videos}/{line}" for line in listed[1:5])]) + "\n")
+    config = settings(out, videos)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"val": str(other), "workers": 1})})
+    begun = config.model_copy(update={"train": config.train.model_copy(update={"stop_after_epoch": 1})})
+    train(begun, progress=False)
+    state = TrainingState.read(out / STATE)
+    training = read_data(config)[0]
+    sample = training.samples[1]
+    crashed = BadFile(sample.path, sample.where, "the decoder crashed on it", 1, crashed=True)
+    replace(state, known_bad=[*state.known_bad, *plain_bad([crashed])]).write(out / STATE)
+    train(config, resume=True, progress=False)
+    epochs = [line for line in read_log(out) if line["kind"] == "epoch"]
+    assert [line["bad_files"] for line in epochs] == [2, 3]
+    assert (out / "bad_files.csv").read_text().count("the decoder crashed on it") == 1
+    assert sum(line["videos"] for line in read_log(out) if line["kind"] == "step" and line["epoch"] == 2) == 3
+    known = TrainingState.read(out / STATE).known_files()[0]
+    assert {file.index for file in listed_in(training, known)} == {1, 4, 5}
+    assert listed_in(read_data(config)[1], known) == []  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", [STATE, "last.safetensors", "bad_files.csv", "metrics.jsonl"])
 def test_a_full_disk_is_told_and_the_run_goes_on_later(
     tmp_path: Path, videos: Path, undisturbed: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace, append, seen = os.replace, RunLog.__init__.__globals__["append"], []
+    rename, append, seen = os.replace, RunLog.__init__.__globals__["append"], []
 
     def refuse(target: object) -> None:
         if Path(str(target)).name == name:
@@ -195,7 +222,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(
 
     def full(source: Path, target: Path) -> None:
         refuse(target)
-        replace(source, target)
+        rename(source, target)
 
     def full_log(file: Any, content: bytes) -> None:
         refuse(file.name)

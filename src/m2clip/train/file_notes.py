@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from m2clip.data.dataset import BadFile, DamagedFile
+from m2clip.data.manifest import Manifest
 from m2clip.data.places import Place, ShardMember, WebAddress
 
 
@@ -47,6 +48,12 @@ def damaged_files(plain: Iterable[Mapping[str, Any]]) -> list[DamagedFile]:
         DamagedFile(_place(file["place"]), str(file["where"]), float(file["lost_share"]), int(file["index"]))
         for file in plain
     ]
+
+
+def listed_in(manifest: Manifest, files: Iterable[BadFile]) -> list[BadFile]:
+    """Of the bad files of a run, those of one of its lists: what crashed or hung before the break need not do so again."""
+    samples = manifest.samples
+    return [file for file in files if file.index < len(samples) and samples[file.index].where == file.where]
 
 
 def _plain(place: Place) -> str | dict[str, Any]:

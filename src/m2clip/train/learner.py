@@ -18,6 +18,7 @@ from m2clip.data.manifest import Manifest
 from m2clip.errors import CheckpointError
 from m2clip.model.video_clip import VideoCLIP
 from m2clip.train.averaging import WeightAverage
+from m2clip.train.file_notes import listed_in
 from m2clip.train.objective import Objective, Step
 from m2clip.train.preparation import build_model, hashes, ready_to_train, restore
 from m2clip.train.readback import StepFigures, global_counts, read_step
@@ -94,6 +95,7 @@ class Learner:
             rank=fabric.global_rank,
             world_size=fabric.world_size,
             file_seconds=data.file_seconds,
+            known_bad=() if state is None else listed_in(training, state.known_files()[0]),
             mixed_shards=data.mixed_shards,
         )
         module = set_up(fabric, Step(model), model)

@@ -19,6 +19,7 @@ from m2clip.evaluate.scoring_pass import everywhere
 from m2clip.report.bad_files import FileReport
 from m2clip.report.files import results_folder
 from m2clip.train.display import Display
+from m2clip.train.file_notes import listed_in
 from m2clip.train.interruption import Interruption
 from m2clip.train.keeping import BEST, LAST, STATE, Keeper, find_state
 from m2clip.train.learner import Learner
@@ -70,13 +71,16 @@ def train(config: RunConfig, *, resume: bool | Literal["auto"] = False, progress
                 log.warn(sentence, step=reached.steps)
 
         files = FileReport(policy=config.data.on_bad_file, tell=warn)
+        bad_in_validation: Sequence[BadFile] = ()
         if state is not None:
-            files.go_on(*state.known_files())
+            bad, damaged = state.known_files()
+            files.go_on(bad, damaged)
+            bad_in_validation = () if validation is None else listed_in(validation, bad)
         keeper = Keeper(out, learner=learner, progress=reached, files=files, log=log)
         for sentence in doubts(config, training, validation, test) if main and state is None else ():
             warn(sentence)
 
-        run = _Run(config, out, learner, reached, keeper, files, display, log, warn)
+        run = _Run(config, out, learner, reached, keeper, files, display, log, warn, bad_in_validation)
         with Interruption(tells=main) as run.interruption:
             for epoch in range(reached.epochs_done, last_epoch):
                 run.learn_epoch(epoch)
@@ -108,8 +112,9 @@ class _Run:
     log: RunLog | None
     """None: this is not the main process."""
     warn: Callable[[str], None]
+    bad_in_validation: Sequence[BadFile]
+    """What the last validation could not read."""
     interruption: Interruption | None = None
-    bad_in_validation: Sequence[BadFile] = ()
 
     def learn_epoch(self, epoch: int) -> None:
         """The steps of an epoch, counted from 0, that are left."""
