@@ -149,6 +149,11 @@ def test_archives_that_are_no_weight_files(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("m2clip.checkpoint.pytorch_files._MOST_DESCRIPTION", 1 << 20)
     with pytest.raises(CheckpointError, match="describes its tensors in 2 MiB, and 1 are the most"):
         read_tensors(packed(tmp_path / "long.pt", b"\x80\x02}" + b"0}" * (1 << 20) + b"."))
+    disks = bytearray(many.read_bytes())
+    disks[disks.rindex(b"PK\x05\x06") + 4] = 7  # it says that it goes on on other disks
+    (tmp_path / "disks.pt").write_bytes(disks)
+    with pytest.raises(CheckpointError):
+        read_tensors(tmp_path / "disks.pt")
     broken = bytearray(many.read_bytes())
     broken[broken.rindex(b"PK\x01\x02") : broken.rindex(b"PK\x01\x02") + 4] = b"XXXX"
     (tmp_path / "broken.pt").write_bytes(broken)

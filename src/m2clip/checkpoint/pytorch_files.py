@@ -36,9 +36,9 @@ def read_plain(path: Path) -> Any:
 
 def check_archive(path: Path) -> None:
     """CheckpointError for a zip that unpacks to far more than it takes: numbers of trained weights do not compress so well."""
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        return
     try:
+        if not path.is_file() or not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):

@@ -13,6 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from m2clip.checkpoint.pytorch_files import read_plain
 from m2clip.data.dataset import BadFile, DamagedFile
 from m2clip.errors import CheckpointError
 from m2clip.model.saving import replace_file
@@ -75,13 +76,12 @@ class TrainingState:
 
         Raises CheckpointError for an absent, damaged or foreign file.
         """
+        if not path.is_file():
+            raise CheckpointError(f"{path}: there is no run to resume; start one without resume")
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            raise CheckpointError(f"{path}: there is no run to resume; start one without resume") from None
-        except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
-            reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
-            raise _unreadable(path, reason) from None
+            content = read_plain(path)
+        except CheckpointError as error:
+            raise _unreadable(path, str(error).removeprefix(f"{path} ").partition(";")[0]) from None
         if not isinstance(content, dict) or content.get("format") != "m2clip-state":
             raise CheckpointError(f"{path} is no training state of m2clip; resume needs the folder that a run wrote")
         version = content.get("format_version")

@@ -1,0 +1,1 @@
+"""Files from strangers: good ones of every kind, what is done to them, bombs, and a process that reads them."""
