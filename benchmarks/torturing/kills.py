@@ -23,7 +23,7 @@ from torturing.remains import differences, remains
 from torturing.victims import Ended, Kill, Victims
 
 KILLS, KILLS_A_CHAIN = 30, 3
-SHORT_KILLS = 2
+SHORT_KILLS = 1
 MOST_RUNS = 5
 """For each kill, since one that comes too late kills nothing."""
 VICTIMS = 2
@@ -37,12 +37,14 @@ class Phase:
     name: str
     command: str
     moments: tuple[str, ...]
+    short: bool = True
+    """Whether it is in the short form, too."""
 
 
 PHASES = (
-    Phase("training", "train", ("moment",)),
+    Phase("training", "train", ("moment",), short=False),
     Phase("saving of a training run", "train", ("operation", "torn")),
-    Phase("study", "study", ("moment", "operation", "torn")),
+    Phase("study", "study", ("moment", "operation", "torn"), short=False),
     Phase("embed", "embed", ("moment", "operation", "torn")),
     Phase("data check", "check", ("moment", "operation", "torn")),
 )
@@ -59,7 +61,7 @@ class Undisturbed:
 
 
 def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Kill each phase KILLS times (`short`: SHORT_KILLS), KILLS_A_CHAIN of them in a row on the same folder before it may end."""
+    """Kill each phase KILLS times (`short`: some of them SHORT_KILLS times), KILLS_A_CHAIN in a row on the same folder before it may end."""
     make_inputs(folder)
     kills = SHORT_KILLS if short else KILLS
     free: SimpleQueue[Victims] = SimpleQueue()
@@ -70,10 +72,10 @@ def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None])
     figures: dict[str, Any] = {}
     expected: dict[str, Undisturbed] = {}
     try:
-        for phase in PHASES:
+        for phase in (one for one in PHASES if one.short or not short):
             command = COMMANDS[phase.command]
             if phase.command not in expected:
-                expected[phase.command] = _undisturbed(command, folder, pool[0])
+                expected[phase.command] = _undisturbed(command, folder, pool[0], runs=1 if short else 2)
             whole = expected[phase.command]
 
             def chain(
@@ -122,10 +124,10 @@ def faults(figures: dict[str, Any]) -> list[str]:
     return [f"{name}: {fault}" for name, one in figures.items() for fault in one["faults"]]
 
 
-def _undisturbed(command: Command, folder: Path, victims: Victims) -> Undisturbed:
-    """Two runs without a break, which must leave the same: else nothing could be said of those with one."""
+def _undisturbed(command: Command, folder: Path, victims: Victims, *, runs: int) -> Undisturbed:
+    """Runs without a break. Two must leave the same: else nothing could be said of those with one."""
     left = []
-    for number in range(2):
+    for number in range(runs):
         place = folder / f"{command.name}-undisturbed" / str(number)
         place.mkdir(parents=True)
         ended = command.start(victims, folder, place)
@@ -134,7 +136,7 @@ def _undisturbed(command: Command, folder: Path, victims: Victims) -> Undisturbe
         left.append(remains(place))
         if command.makes not in left[-1]:
             raise RuntimeError(f"{command.name} without a break made no {command.makes}: {ended.said}")
-    if lost := differences(*left):
+    if lost := differences(left[0], left[-1]):
         raise RuntimeError(f"{command.name}: two runs without a break differ: {lost[0]}")
     sizes = tuple(sorted(path.stat().st_size for path in place.rglob("*") if path.is_file()))
     return Undisturbed(ended.seconds, ended.operations, sizes, left[0])
