@@ -61,7 +61,7 @@ class Undisturbed:
 
 
 def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Kill each phase KILLS times (`short`: some of them SHORT_KILLS times), KILLS_A_CHAIN in a row on the same folder before it may end."""
+    """Kill each phase KILLS times (`short`: some of them SHORT_KILLS times), up to KILLS_A_CHAIN in a row before a run may end."""
     make_inputs(folder)
     kills = SHORT_KILLS if short else KILLS
     free: SimpleQueue[Victims] = SimpleQueue()
