@@ -172,3 +172,25 @@ def test_train_then_evaluate_then_classify(m2: Callable[..., Ran], place: Path, 
     assert report["protocol"]["seed"] == 0
     document = json.loads(m2("classify", place / "good.mp4", "--checkpoint", best, "--json").out)
     assert (document["reading"], document["frames"], sorted(document["texts"])) == ("ensemble", 4, sorted(NAMES))
+
+
+def test_a_job_begins_or_goes_on_by_the_same_command(m2: Callable[..., Ran], place: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(
+        json.dumps(
+            {
+                "out": str(tmp_path / "run"),
+                "data": {"train": str(place / "data"), "frames": 2, "workers": 0},
+                "model": {"backbone": TINY.model_dump(mode="json")},
+                "train": {"epochs": 2, "warmup_epochs": 0, "batch_size": 6, "lr": 0.01},
+            }
+        )
+    )
+    job = ("train", tmp_path / "run.json", "--auto-resume")
+    assert m2(*job, "train.stop_after_epoch=1").code == 0
+    assert m2(*job).code == 0
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines if line["kind"] == "epoch"] == [1, 2]
+    assert "already holds a run; resume it" in one_sentence(m2("train", tmp_path / "run.json"))
+    refused = m2(*job, "--resume")
+    assert refused.code == 1
+    assert "--resume needs a run and --auto-resume needs none" in one_sentence(refused)
