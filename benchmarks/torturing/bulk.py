@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+import torch
 
 from m2clip import Recognizer
 from m2clip.builtin.shapes import render_motion, write_video
@@ -53,7 +54,10 @@ def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None])
         return figures
     videos, work = _videos(folder / "videos", seed), _work()
     say("this machine alone, undisturbed")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as actors have, for the number of threads changes the last bits
     figures["local"] = _run(work, videos, folder / "local.parquet", LocalEngine(_reading(workers=ACTORS)))
+    torch.set_num_threads(threads)
     say(f"Ray with {ACTORS} actors, one killed at a third")
     from m2clip.bulk.ray_engine import RayEngine
 
@@ -69,7 +73,7 @@ def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None])
     figures["actor"] = _run(work, videos, folder / "actor.parquet", engine, progress=kill_at_a_third)
     figures["actor"] |= {"actors_killed": len(killed), "left_behind": _left_behind(os.getpid())}
     say("Ray whose driver is killed at a third, and the same command again")
-    figures["driver killed"] = _killed_driver(videos, folder, seed)
+    figures["driver killed"] = _killed_driver(videos, folder)
     for name, out in (("actor", "actor"), ("driver killed", "driver")):
         same = (folder / f"{out}.parquet").read_bytes() == (folder / "local.parquet").read_bytes()
         figures[name]["same_bytes_as_local"] = same
@@ -156,7 +160,7 @@ def _counted(out: Path) -> dict[str, int]:
     return {"expected": VIDEOS, "found": len(paths), "twice": sum(count > 1 for count in paths.values())}
 
 
-def _killed_driver(videos: Path, folder: Path, seed: int) -> dict[str, Any]:
+def _killed_driver(videos: Path, folder: Path) -> dict[str, Any]:
     count, out = folder / "count", folder / "driver.parquet"
     count.touch()
     command = [sys.executable, "-c", _DRIVER, str(count), "embed", str(videos), "--out", str(out), "--engine", "ray"]

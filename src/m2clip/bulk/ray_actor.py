@@ -84,6 +84,7 @@ class BatchActor:
         import ray
         import torch
 
+        torch.set_num_threads(1)  # it has one processor, whatever the environment says
         self._get: Any = ray.get
         self._coordinator = ray.get_actor(coordinator, namespace=NAMESPACE)
         shared: list[Any] = self._get(self._get(self._coordinator.shared.remote()))
