@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from m2clip.errors import ConfigError
-from m2clip.launcher import Processes, read_launcher
+from m2clip.launcher import Processes, lost_process, read_launcher
 from m2clip.train.log import read_log
 from m2clip.train.preparation import start_fabric
 from tests.small_inputs import class_folders
@@ -74,6 +74,26 @@ def test_what_does_not_fit_is_one_sentence(environment: dict[str, str], words: s
     with pytest.raises(ConfigError, match=words) as caught:
         read_launcher(environment)
     assert "\n" not in str(caught.value)
+
+
+class DistError(RuntimeError):
+    """Named as PyTorch's own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lost"),
+    [
+        (RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:8577"), True),
+        (RuntimeError("Timed out waiting 3600000ms for recv operation to complete"), True),
+        (DistError("NCCL error: remote process exited or there was a network error"), True),
+        (RuntimeError("a fault of the program"), False),
+    ],
+)
+def test_an_exchange_with_a_process_that_is_gone_is_one_sentence(error: RuntimeError, is_lost: bool) -> None:
+    told = lost_process(error, TORCHRUN)
+    assert (told is not None) == is_lost
+    assert told is None or str(error) in told
+    assert lost_process(error, {}) is None  # nobody else is there to be lost
 
 
 @pytest.mark.slow
