@@ -13,7 +13,7 @@ PACKAGE = Path(m2clip.__file__).parent
 
 # A module may import what stands on its own line or above it.
 ORDER = (
-    ("m2clip", "errors", "apart", "freed_memory", "terminal", "cache_folder", "drafts", "kept_files", "launcher"),
+    ("m2clip", "errors", "apart", "freed_memory", "terminal", "cache_folder", "drafts", "kept_files", "launcher", "provenance"),
     ("config.plain_yaml",),
     ("config.file",),
     ("config.model",),
@@ -26,7 +26,7 @@ ORDER = (
     ("timeline", "video_scores"),
     ("train", "evaluate", "recognizer"),
     ("bulk",),
-    ("explanations", "calibration", "search", "live", "export", "hub"),
+    ("explanations", "calibration", "rerun", "search", "live", "export", "hub"),
     ("protocol.run", "protocol.preview"),  # they measure; to read a protocol costs nothing
     ("strength",),
     ("study",),

@@ -24,6 +24,7 @@ from m2clip.cli.options import LocalRank
 from m2clip.cli.output import say
 from m2clip.cli.protocols import protocols
 from m2clip.cli.recognition import classify
+from m2clip.cli.rerun import rerun
 from m2clip.cli.search import index, search
 from m2clip.cli.serve import serve
 from m2clip.cli.shard import shard
@@ -52,6 +53,7 @@ app.command()(explain)
 app.command()(tune_strength)
 app.command()(calibrate)
 app.command()(study)
+app.command()(rerun)
 app.command()(files.convert)
 app.command()(export)
 app.command()(push)

@@ -30,11 +30,13 @@ from m2clip.cli.options import (
     view_counts,
 )
 from m2clip.cli.output import print_json, progress_bar, say, show
+from m2clip.cli.reported import reported
 from m2clip.cli.sharing import process_group
 from m2clip.errors import ManifestError
 
 
 def calibrate(
+    context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, hub id or backbone name.")],
     data: Annotated[
         Path, typer.Option("--data", help="Validation videos, as for evaluate; none that it was trained on.")
@@ -96,6 +98,7 @@ def calibrate(
             videos = read_manifest(data, classes=classes, root=root)
         if out is not None and is_first:
             results_file(out)  # before the work, which would be lost
+        made = reported(context, seed=model.info.training.get("seed")) if is_first else None
         with progress_bar("calibrating") as progress:
             found = run(
                 model,
@@ -114,8 +117,9 @@ def calibrate(
                 tell=say,
                 progress=progress,
             )
-        if not is_first:
+        if made is None:
             return
+        found.document["run"] = made
         if out is not None:
             if checkpoint in BACKBONES and not Path(checkpoint).is_file():
                 model.info = model.info.model_copy(update={"calibration": found.calibration})

@@ -36,6 +36,7 @@ from m2clip.cli.options import (
 from m2clip.cli.output import print_json, progress_bar, say, show
 from m2clip.cli.protocols import Choose, PlainData, find_protocol
 from m2clip.cli.protocols import dry_run as show_dry_run
+from m2clip.cli.reported import reported
 from m2clip.cli.sharing import process_group
 from m2clip.errors import ConfigError
 from m2clip.launcher import read_launcher
@@ -89,6 +90,7 @@ def train(
 
 
 def evaluate(
+    context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A checkpoint, hub id or backbone name.")],
     data: Annotated[
         Path | None,
@@ -160,6 +162,10 @@ def evaluate(
             compile_images(model, frames=frames or model.info.frames, tell=say)
         if out is not None and is_first:
             results_folder(out)  # before the work, which would be lost
+        made = None
+        if is_first:
+            lists = None if isinstance(plan, PlainData) else plan.files()
+            made = reported(context, seed=model.info.training.get("seed"), lists=lists)
         result: Evaluation | ProtocolResult
         with progress_bar("evaluating") as progress:
             settings: dict[str, Any] = {
@@ -183,7 +189,8 @@ def evaluate(
                 )
             else:
                 result = run_protocol(model, plan, views=view_pair, **settings)
-        if is_first:
+        if made is not None:
+            result.document["run"] = made
             if out is not None:
                 say(f"{out}: " + ", ".join(result.write(out)))
             if json:

@@ -27,6 +27,7 @@ from m2clip.cli.options import (
     view_counts,
 )
 from m2clip.cli.output import print_json, progress_bar, say, show
+from m2clip.cli.reported import reported
 from m2clip.cli.sharing import process_group
 from m2clip.errors import ConfigError, ManifestError
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 
 def tune_strength(
+    context: typer.Context,
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="A trained checkpoint, or its hub id.")],
     data: Annotated[Path, typer.Option("--data", help="Validation videos of the trained classes, as for evaluate.")],
     classes: Classes = None,
@@ -90,6 +92,7 @@ def tune_strength(
         for folder in (out, None if save is None else save.parent):
             if folder is not None and is_first:
                 results_folder(folder)  # before the work, which would be lost
+        made = reported(context, seed=model.info.training.get("seed")) if is_first else None
         with progress_bar("tuning the strength") as progress:
             curve = run(
                 model,
@@ -108,8 +111,9 @@ def tune_strength(
                 tell=say,
                 progress=progress,
             )
-        if not is_first:
+        if made is None:
             return
+        curve.document["run"] = made
         if out is not None:
             say(f"{out}: " + ", ".join(curve.write(out)))
         if save is not None:

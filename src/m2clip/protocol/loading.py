@@ -71,6 +71,13 @@ class Protocol:
         temporal, spatial = self.written.views.split("x")
         return int(temporal), int(spatial)
 
+    def files(self) -> dict[str, Path]:
+        """What the protocol is read from, by a name for each: lists, class tables, and its YAML file where that is the user's."""
+        found = {f"tests.{name}.list": part.list for name, part in self.tests.items()}
+        found |= {f"tests.{name}.classes": part.classes for name, part in self.tests.items() if part.classes}
+        found |= {"protocol": self.path}
+        return {name: path for name, path in found.items() if not path.is_relative_to(_SHIPPED)}
+
     def manifest(self, part: str, *, class_names: Sequence[str] = ()) -> Manifest:
         """The videos of a test part. A supervised part without a class table takes `class_names`, the checkpoint's.
 

@@ -2,5 +2,6 @@
 
 from m2clip.train.loop import STATE, train
 from m2clip.train.readback import NonFiniteLoss
+from m2clip.train.report import REPORT
 
-__all__ = ["STATE", "NonFiniteLoss", "train"]
+__all__ = ["REPORT", "STATE", "NonFiniteLoss", "train"]

@@ -26,6 +26,7 @@ from m2clip.train.learner import Learner
 from m2clip.train.log import RunLog
 from m2clip.train.preparation import doubts, read_data, seed_everything, start_fabric
 from m2clip.train.progress import Progress
+from m2clip.train.report import write_report
 from m2clip.train.validation import measure_checkpoint, validate
 
 TEST = "test"
@@ -39,9 +40,10 @@ def train(config: RunConfig, *, resume: bool | Literal["auto"] = False, progress
     validation data) and last.state.pt, which is written inside epochs, too (`train.save_minutes`); metrics.jsonl and tensorboard/
     grow with each step. `resume` goes on from last.state.pt: on a CPU to the same files, to the last bit, as a run without a
     break; "auto" begins where there is no run yet. `progress`: a bar; None: on a terminal. With `data.test`, the best checkpoint
-    is measured at the end and `config.out`/test gets its report. With `train.average` the checkpoints hold averaged weights, and
-    validation measures them, once averaging has begun. In the main thread, SIGINT (Ctrl-C), SIGTERM and SIGUSR1 end the run after
-    the step that is under way, when its state is written.
+    is measured at the end and `config.out`/test gets its report; `config.out`/report.json tells how to make the run again.
+    With `train.average` the checkpoints hold averaged weights, and validation measures them, once averaging has begun. In
+    the main thread, SIGINT (Ctrl-C), SIGTERM and SIGUSR1 end the run after the step that is under way, when its state is
+    written.
 
     Raises ConfigError and ManifestError for settings and lists that cannot be used, VideoError for a bad file where
     `data.on_bad_file` is stop or where none can be read, NonFiniteLoss with term, step, process and files, and Interrupted.
@@ -93,6 +95,8 @@ def train(config: RunConfig, *, resume: bool | Literal["auto"] = False, progress
                 result.write(out / TEST)
                 log.write("test", step=reached.steps, **{f"{name}_top1": m.top1 for name, m in result.metrics.items()})
                 display.say(result.summary())
+        if main:
+            write_report(config, out, checkpoints=(LAST, BEST))
         if main and files.summary():
             display.say(f"{files.summary()}: see {' and '.join(str(out / name) for name in files.write(out))}")
     return out / BEST

@@ -1,0 +1,47 @@
+"""What a command's report says of how it was made: the command's own options, as a later call would give them."""
+
+import os
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from m2clip.launcher import read_launcher
+
+if TYPE_CHECKING:
+    from m2clip.provenance import Command
+
+DESTINATIONS = ("out", "save", "json", "dry_run", "local_rank")
+"""Options that say where results go; they change none."""
+_INPUTS = ("checkpoint", "weights", "data", "classes", "templates", "texts", "novel", "novel_classes")
+
+
+def reported(
+    context: typer.Context, *, seed: int | None = None, lists: Mapping[str, Path | None] | None = None
+) -> dict[str, Any]:
+    """The `run` of this command's report. `lists`: of a protocol its own files, in place of --data, their folder."""
+    from m2clip.evaluate import versions
+    from m2clip.provenance import provenance
+
+    inputs = {name: context.params.get(name) for name in _INPUTS}
+    if lists is not None:
+        inputs = {**inputs, "data": None, "classes": None, **lists}
+    return provenance(
+        cast("Command", context.info_name),
+        {name: _plain(value) for name, value in context.params.items() if name not in DESTINATIONS},
+        inputs,
+        processes=read_launcher(os.environ).count,
+        seed=seed,
+        versions=versions(),
+    )
+
+
+def _plain(value: Any) -> Any:
+    """An option's value as JSON."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Path):
+        return os.fsencode(value).decode("utf-8", "backslashreplace")
+    return list(value) if isinstance(value, tuple | list) else value

@@ -1,0 +1,47 @@
+"""The report of a finished run: what it reached, epoch by epoch, and how to make it again (`m2clip rerun`)."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from m2clip.config import RunConfig
+from m2clip.evaluate import versions
+from m2clip.launcher import read_launcher
+from m2clip.provenance import content_sha256, provenance
+from m2clip.report.files import write_json
+from m2clip.train.log import read_log
+
+REPORT = "report.json"
+FORMAT_VERSION = 1
+
+
+def write_report(config: RunConfig, out: Path, *, checkpoints: tuple[str, ...]) -> None:
+    """Write report.json from the run's log and the SHA-256 of its checkpoints. Nothing in it depends on the hour or on `out`."""
+    lines = read_log(out)
+    settings = config.model_dump(mode="json", exclude={"out"})
+    data, model = config.data, config.model
+    inputs = {
+        **{f"data.{name}": getattr(data, name) for name in ("train", "val", "test", "classes", "texts")},
+        "model.weights": model.weights,
+        "model.backbone": model.backbone if isinstance(model.backbone, str) else None,
+    }
+    document: dict[str, Any] = {
+        "format_version": FORMAT_VERSION,
+        "run": provenance(
+            "train",
+            settings,
+            inputs,
+            processes=read_launcher(os.environ).count,
+            seed=config.train.seed,
+            versions=versions(),
+        ),
+        "steps": max((line["step"] for line in lines if line["kind"] == "step"), default=0),
+        "epochs": [_without_kind(line) for line in lines if line["kind"] == "epoch"],
+        "test": [_without_kind(line) for line in lines if line["kind"] == "test"],
+        "sha256": {name: content_sha256(out / name) for name in checkpoints},
+    }
+    write_json(out / REPORT, document)
+
+
+def _without_kind(line: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in line.items() if name != "kind"}
