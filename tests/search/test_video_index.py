@@ -12,7 +12,7 @@ from m2clip import ConfigError, Recognizer
 from m2clip.bulk.vector_table import VectorRow, table_of
 from m2clip.search import SourceModel, VideoIndex, building
 from m2clip.search.building import build_index
-from m2clip.search.video_index import connected
+from m2clip.search.video_index import connected, naming_failures
 from tests.bulk.conftest import ODD, unit_rows
 from tests.small_inputs import tiny_model
 
@@ -217,3 +217,10 @@ def test_an_open_index_sees_what_others_write(
     shutil.rmtree(place)
     with pytest.raises(ConfigError, match="cannot be used"):
         index.search(vectors[0])
+
+
+def test_what_the_system_says_is_told_without_the_library_that_met_it() -> None:
+    said = "lance error: LanceError(IO): Unable to copy data to file: No space left on device (os error 28), /crates/io/commit.rs:16"
+    told = r"^the index a\.index cannot be used \(No space left on device\); check"
+    with pytest.raises(ConfigError, match=told), naming_failures("a.index"):
+        raise OSError(said)

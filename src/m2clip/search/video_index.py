@@ -195,6 +195,8 @@ def naming_failures(uri: str | Path) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        if (of_system := re.search(r"([^:]+) \(os error \d+\)", reason)) is not None:
+            reason = of_system[1].strip()  # "No space left on device", without the lines of Rust that met it
         # A password stands before the @ of an address, and what signs a request behind its ?.
         reason = re.sub(r"(?<=://)[^\s/?#]*@|\?[^\s)\"]*", "", reason)
         raise ConfigError(
