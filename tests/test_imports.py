@@ -36,7 +36,7 @@ ORDER = (
     ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
-HEAVY = ("torch", "lightning", "matplotlib", "torchmetrics", "tensorboard", "transformers", "gradio", "pandas")
+HEAVY = ("torch", "lightning", "matplotlib", "torchmetrics", "tensorboard", "transformers", "gradio", "pandas", "ray")
 
 
 def part(module: str) -> str:
