@@ -58,7 +58,8 @@ def _content(path: Path) -> Any:
     if kind == ".json":
         return _without_clock(json.loads(data))
     if kind == ".jsonl":
-        return [_without_clock(json.loads(line)) for line in data.decode().split("\n")[:-1]]
+        *lines, torn = data.decode().split("\n")
+        return [*(_without_clock(json.loads(line)) for line in lines), *([torn] if torn else [])]
     if kind == ".csv":
         return [_without_clock(row) for row in csv.DictReader(io.StringIO(data.decode()))]
     if kind in (".html", ".md"):
