@@ -238,6 +238,22 @@ def test_names_cannot_change_the_card(checkpoint: Path) -> None:
     assert "<details><summary>all of them</summary>\n\n    # big" in card
 
 
+def test_the_record_of_a_stranger_cannot_change_the_card(checkpoint: Path) -> None:
+    evil = "x](javascript:alert(1)) <img src=x onerror=alert(2)>"
+    info = load(checkpoint).info.model_copy(
+        update={
+            "backbone": evil,
+            "weights": WeightSource(source=evil),
+            "training": {"epochs": 1, "validation": {evil: 0.5, "b": evil}},
+        }
+    )
+    card = model_card(info, repository=NAME, trained_parameters=0)
+    body = "\n".join(line for line in card.split("---\n", 2)[2].splitlines() if not line.startswith("    "))
+    assert "](javascript" not in body.replace("\\]", "")
+    assert "<img" not in body.replace("\\<", "")
+    assert "](https://huggingface.co/x%5D%28javascript%3Aalert" in body
+
+
 def test_the_program_pushes_to_the_hub_that_the_environment_names(checkpoint: Path, tmp_path: Path) -> None:
     with serving_hub() as hub:
         names = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}

@@ -5,7 +5,7 @@ from m2clip.study.markdown import markdown
 
 
 def test_a_page() -> None:
-    table = Table(["a", "b"], [["1|2", "<script>"], ["line\nfeed", 3]], caption="Caption.")
+    table = Table(["a", "b"], [["1|2", "<script>"], ["line\nfeed", 3], ["[x](javascript:y)", 4]], caption="Caption.")
     text = markdown(
         "Title", [Section("Part", ["A paragraph.", table, Picture("p.png", "What it shows")])], folder="page"
     )
@@ -20,6 +20,7 @@ def test_a_page() -> None:
         "|---|---|",
         "| 1\\|2 | &lt;script> |",
         "| line feed | 3 |",
+        "| [x]\\(javascript:y) | 4 |",
         "",
         "Caption.",
         "",

@@ -1,8 +1,10 @@
 """The model card (README.md) of a checkpoint on the hub: what its own record says, and nothing else."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -57,7 +59,7 @@ def _use(info: ModelInfo, base: str | None, repository: str) -> Iterator[str]:
     yield f'    print(recognizer.classify("video.mp4"{labels}))'
     yield ""
     inside = {None: "with the frozen CLIP inside", "builtin": "the frozen CLIP comes with m2clip"}
-    where = inside.get(info.weights.source, f"the frozen CLIP is fetched from {base}")
+    where = inside.get(info.weights.source, f"the frozen CLIP is fetched from {_text(base or '')}")
     yield f"`m2clip.load` gives the model itself. The weights are in `{CHECKPOINT_NAME}`, {where}; nothing is executed."
     yield ""
 
@@ -68,7 +70,7 @@ def _what_it_is(info: ModelInfo, base: str | None, trained_parameters: int) -> I
     rows = {
         "backbone": info.backbone
         if known
-        else f"{info.backbone}: {sizes.vision_layers} blocks of {sizes.vision_width}",
+        else f"{_text(info.backbone)}: {sizes.vision_layers} blocks of {sizes.vision_width}",
         "frozen weights": _frozen(info, base),
         "method": info.method,
         "trained parameters": f"{trained_parameters:,}",
@@ -95,7 +97,11 @@ def _what_it_is(info: ModelInfo, base: str | None, trained_parameters: int) -> I
 
 def _frozen(info: ModelInfo, base: str | None) -> str:
     sha256 = info.weights.sha256
-    origin = f"[{base}](https://huggingface.co/{base})" if base else ("" if info.weights.source is None else "builtin")
+    origin = (
+        f"[{_text(base)}](https://huggingface.co/{quote(base)})"
+        if base
+        else ("" if info.weights.source is None else "builtin")
+    )
     if info.weights.source is None:
         origin = "inside the file"
     return origin if sha256 is None else f"{origin}, SHA-256 `{sha256[:16]}...`"
@@ -115,7 +121,9 @@ def _training(info: ModelInfo) -> Iterator[str]:
         yield "Top-1 on the validation videos of its training run, one view a video, not calibrated:"
         yield ""
         for reading, value in validation.items():
-            yield f"- {reading}: {100 * value:.1f} %" if isinstance(value, int | float) else f"- {reading}: {value}"
+            yield f"- {_text(reading)}: " + (
+                f"{100 * value:.1f} %" if isinstance(value, int | float) else _text(str(value))
+            )
         yield ""
         yield "The best of a run's epochs is chosen by such a figure, so on other videos expect less. The checkpoint holds no others."
     else:
@@ -176,6 +184,11 @@ def _record(values: dict[str, Any]) -> Iterator[str]:
     for line in json.dumps(values, indent=1, ensure_ascii=False).splitlines():
         yield f"    {line}"
     yield ""
+
+
+def _text(text: str) -> str:
+    """Text of a record, which may come from a stranger, outside of code: no tag, no link, no cell and no line of its own."""
+    return re.sub(r"([\\<>\[\]`|])", r"\\\1", " ".join(text.split()))
 
 
 def _one_line(text: str) -> str:

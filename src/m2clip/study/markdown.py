@@ -31,5 +31,5 @@ def markdown_table(table: Table) -> str:
 
 
 def _text(text: str) -> str:
-    """Nothing in a name or a number may end a cell or begin a tag."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+    """Nothing in a name or a number may end a cell, begin a tag or be a link."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;").replace("](", "]\\(")
