@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ _STORE_BYTES = 256 * 2**20
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing calls home
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # its logs, not ours, tell of each actor's arguments
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300",  # a busy machine is no reason to give up
+    "RAY_agent_register_timeout_ms": "300000",
     "RAY_worker_niceness": "0",  # by default 15: beside anything else that runs, actors would take minutes to start
 }
 _LONGEST_FOLDER = 40  # Ray puts sockets below it, and the name of a socket has room for 107 characters
@@ -108,13 +111,17 @@ def _bytes_held(work: Work, table: pa.Table) -> int:
     return model + table.nbytes
 
 
+def import_ray() -> Any:
+    """Ray, with settings that it reads when it is imported or started; ImportError where it is not installed."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    return import_module("ray")
+
+
 @contextmanager
 def started(address: str | None, *, actors: int, bytes_held: int) -> Iterator[Any]:
     """Ray, connected; one that is connected already is used and left alone."""
-    for name, value in _SETTINGS.items():
-        os.environ.setdefault(name, value)
-    import ray
-
+    ray = import_ray()
     if ray.is_initialized():
         yield ray
         return

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,8 +71,9 @@ def chosen_engine(
         return LocalEngine(reading)
     if workers < 1:
         raise typer.BadParameter("Ray needs one actor or more", param_hint="--workers")
-    import_module("ray")  # which may not be there: that is said before model and list are read
-    from m2clip.bulk.ray_engine import RayEngine
+    from m2clip.bulk.ray_engine import RayEngine, import_ray
+
+    import_ray()  # it may not be there, which is said before model and list are read
 
     return RayEngine(reading, address=ray_address, device=device or "cpu", compiled=compiled)
 
