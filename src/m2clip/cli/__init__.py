@@ -117,6 +117,8 @@ def main() -> None:
         # A file name that is not valid in the terminal's encoding is printed with escapes; JSON knows the same ones.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        say(f"warning: names of files are read as {encoding} here, which misreads those in UTF-8: set PYTHONUTF8=1")
     try:
         app()
     except KeyboardInterrupt:
