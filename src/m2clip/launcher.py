@@ -10,7 +10,7 @@ from m2clip.errors import ConfigError
 _OTHERS = {"OMPI_COMM_WORLD_SIZE": "mpirun", "PMI_SIZE": "mpiexec", "WORLD_SIZE": "another launcher than torchrun"}
 
 # What gloo says of a process that it cannot reach any more, or that it has waited for in vain.
-_GONE = ("by peer", "Broken pipe", "Socket closed", "Timed out waiting")
+_GONE = ("by peer", "Broken pipe", "Socket closed", "Timed out waiting", "connectFullMesh failed")
 
 
 @dataclass(frozen=True)

@@ -104,4 +104,5 @@ class Keeper:
                 known_damaged=plain_damaged(known_damaged),
                 log_sizes=self._log.sizes(),
             ).write(self._out / STATE)
+        learner.fabric.barrier()  # a launcher ends all when one has ended: nobody leaves before the state is written
         self._written = time.monotonic()

@@ -5,6 +5,7 @@ import logging
 import os
 import random
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -80,6 +81,8 @@ def start_fabric(precision: Precision, *, sharding: Sharding = "off") -> "Fabric
             shard, data_parallel_size=processes.count, tensor_parallel_size=1, timeout=_PATIENCE
         )
     elif processes.count > 1:
+        # It is a side of length 1 whose stride differs, so nothing is copied for it.
+        warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides", category=UserWarning)
         # Weights that no loss reaches (text adapters, where no term reads texts) must not stop the exchange of gradients.
         strategy = DDPStrategy(find_unused_parameters=True, timeout=_PATIENCE)
     with _without_remarks():
