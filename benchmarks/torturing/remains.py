@@ -12,10 +12,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-CLOCK = re.compile(r"seconds$|^machine$|^log_sizes$")
-"""Keys and columns that say how long something took, and on what; and how long a log is, in which such numbers stand."""
+CLOCK = re.compile(r"seconds$|^machine$|^folder$|^log_sizes$")
+"""Keys and columns that say how long something took, on what and where; and how long a log is, in which such numbers stand."""
 TIMES = re.compile(r"\b(\d+ h )?(\d+ min )?\d+(\.\d+)? (s|min)\b")
 """As pages have them."""
+WRITTEN = {".json", ".jsonl", ".csv", ".html", ".md"}
 SPOKEN = {".log"}
 """Files that hold what a program said: a run that was broken off says more."""
 
@@ -31,7 +32,7 @@ def remains(folder: Path) -> dict[str, Any]:
             elif not any(path.iterdir()):
                 found[name] = "an empty folder"
         elif path.parent.name != "tensorboard":
-            found[name] = _content(path)
+            found[name] = _content(path, folder)
     return found
 
 
@@ -45,7 +46,7 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
     return sorted(lost)
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path, folder: Path) -> Any:
     kind = path.suffix
     if kind in SPOKEN:
         return "said"
@@ -55,6 +56,8 @@ def _content(path: Path) -> Any:
     if kind == ".pt":
         return _without_clock(_plain(torch.load(path, map_location="cpu", weights_only=True)))
     data = path.read_bytes()
+    if kind in WRITTEN:  # each run has a folder of its own, and reports say which
+        data = data.replace(str(folder).encode(), b"FOLDER")
     if kind == ".json":
         return _without_clock(json.loads(data))
     if kind == ".jsonl":
