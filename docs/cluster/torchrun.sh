@@ -7,6 +7,8 @@
 # PROCESSES: processes of a machine, where there are no GPUs or not all of them are wanted. RESTARTS: how often all processes start
 # again when one has ended; they go on from the last state.
 set -eu
+# Else processes that start again find the addresses of those that have ended (seen with PyTorch 2.14 and gloo), and never meet.
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 exec torchrun \
     --nnodes="${NODES:-1}" \
     --nproc-per-node="${PROCESSES:-gpu}" \
