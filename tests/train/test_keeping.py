@@ -253,6 +253,18 @@ def test_a_run_begins_or_goes_on_or_is_refused(tmp_path: Path, videos: Path) -> 
         assert found.steps_done == 2
 
 
+def test_processes_that_see_different_states_end_in_words(
+    tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where each machine has a disk of its own: the others would begin anew beside the one that goes on."""
+    monkeypatch.setattr("m2clip.train.keeping.gathered", lambda fabric, own: torch.stack([torch.tensor(7), own]))
+    config, path = settings(tmp_path / "run", videos), tmp_path / "run" / STATE
+    with pytest.raises(
+        ConfigError, match=r"not the same for all processes \(steps by process: \[7, -1\], -1: no file\)"
+    ):
+        find_state(start_fabric("fp32"), config, path, resume="auto")
+
+
 # Rank 1 gets a signal in its second step, at the reading back of its figures.
 SIGNALLED = """
 import os, signal, sys
