@@ -89,7 +89,7 @@ def test_a_training_state_of_version_1_is_refused_in_a_sentence() -> None:
         TrainingState.read(GOLDEN / "state-1.pt")
 
 
-@pytest.mark.parametrize("version", [2])
+@pytest.mark.parametrize("version", [2, 3])
 def test_a_run_of_an_earlier_version_is_resumed_to_the_same_end(
     version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ def test_the_number_of_workers_changes_no_number(manifest: Manifest, recipe: str
 
 
 @pytest.mark.case("T10")
-@pytest.mark.parametrize("context", ["fork", "spawn"])
+@pytest.mark.parametrize("context", ["fork", "spawn", "forkserver"])
 def test_workers_that_live_on_see_the_new_epoch(manifest: Manifest, context: str) -> None:
     dataset = VideoDataset(manifest, train=True, **SETTINGS)  # type: ignore[arg-type]
     loader = make_loader(dataset, batch_size=2, workers=2, shuffle=True, context=context)  # type: ignore[arg-type]
