@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from m2clip.errors import ConfigError
@@ -22,6 +23,7 @@ FILE_FIELDS = (
 """The first columns of each table: what a row is of."""
 KEY_COLUMNS = ("path", "start_seconds", "end_seconds", "size_bytes", "mtime_ns")
 ROWS_AT_A_TIME = 8192
+_MOST_TEXT = 256 << 20  # bytes of a column in as many rows: 32 kB a path, the longest that any system has
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,14 @@ class RowTable:
     def __init__(self, path: Path, *, command: str) -> None:
         self.path, self.command = path, command
         try:
-            self._file = pq.ParquetFile(path)
+            with pq.ParquetFile(path) as file:
+                self.schema: pa.Schema = file.schema_arrow
+            texts = [field.name for field in self.schema if pa.types.is_string(field.type)]
+            self._file = pq.ParquetFile(path, read_dictionary=texts)
         except FileNotFoundError:
             raise ConfigError(f"{path} is not there: make it with m2clip {command} SOURCE --out {path}") from None
         except (pa.ArrowException, OSError) as error:
             raise ConfigError(f"{path} is no Parquet file that can be read ({_reason(error)}); make it again") from None
-        self.schema: pa.Schema = self._file.schema_arrow
 
     def need_columns(self, schema: pa.Schema) -> None:
         """Raise ConfigError where the columns are others."""
@@ -92,9 +96,27 @@ class RowTable:
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Its rows in order, at most ROWS_AT_A_TIME at once."""
         try:
-            yield from self._file.iter_batches(ROWS_AT_A_TIME, columns=columns)
+            for batch in self._file.iter_batches(ROWS_AT_A_TIME, columns=columns):
+                yield self._written_out(batch)
         except (pa.ArrowException, OSError) as error:
             raise ConfigError(f"{self.path} is damaged ({_reason(error)}); make it again") from None
+
+    def _written_out(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """With text in place of dictionaries, which let one long text stand in all rows of a small file."""
+        batch.validate(full=True)
+        plain = []
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if pa.types.is_dictionary(column.type):
+                lengths = pc.binary_length(column.dictionary).take(column.indices).cast(pa.int64())
+                if (pc.sum(lengths).as_py() or 0) > _MOST_TEXT:
+                    raise ConfigError(
+                        f"{self.path} holds texts that no table has, over {_MOST_TEXT >> 20} MiB in a few rows; make it again"
+                    )
+                column = column.cast(self.schema.field(name).type)
+            plain.append(column)
+        return pa.RecordBatch.from_arrays(
+            plain, schema=pa.schema([self.schema.field(name) for name in batch.schema.names], self.schema.metadata)
+        )
 
     def close(self) -> None:
         """Give the file back."""
