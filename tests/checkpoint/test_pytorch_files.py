@@ -107,7 +107,10 @@ NOT_PLAIN: dict[str, Callable[[], torch.Tensor]] = {
 @pytest.mark.parametrize("kind", NOT_PLAIN)
 def test_tensors_that_are_not_plain(kind: str, tmp_path: Path) -> None:
     path = saved(tmp_path / "x.pt", {"state_dict": {"visual.conv1.weight": NOT_PLAIN[kind]()}})
-    with pytest.raises(CheckpointError, match="holds tensors that are packed, sparse, complex or without values"):
+    words = "holds tensors that are packed, sparse, complex or without values"
+    if kind == "of several shapes":  # PyTorch 2.15 takes none of these from a file any more
+        words += "|is no file of plain tensors"
+    with pytest.raises(CheckpointError, match=words):
         read_tensors(path)
 
 
