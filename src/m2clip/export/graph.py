@@ -21,8 +21,6 @@ from m2clip.video_scores import Classes
 INPUT = "pixels"
 DIMENSIONS = {0: "batch", 1: "frames"}
 """The dimensions of the input that are free, by their names in the file."""
-MOST = 2**16
-"""Of clips, and of frames: without a bound, PyTorch 2.8 refuses sizes whose product might not fit into 32 bits."""
 
 
 class VideoGraph(nn.Module):
@@ -75,7 +73,7 @@ def traced(graph: VideoGraph) -> ExportedProgram:
     """
     size = graph.model.info.image_size
     example = torch.zeros(2, 5, size, size, 3, dtype=torch.uint8)
-    free = {dimension: Dim(name, min=1, max=MOST) for dimension, name in DIMENSIONS.items()}
+    free = {dimension: Dim(name, min=1) for dimension, name in DIMENSIONS.items()}
     slim = _without_unused(graph, example[:1, :2])
     try:
         program = torch.export.export(slim, (example,), dynamic_shapes={INPUT: free})
