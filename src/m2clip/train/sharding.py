@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from m2clip.errors import ConfigError
 from m2clip.model.clip import MLP, Attention
@@ -62,6 +63,9 @@ def set_up(fabric: "Fabric", step: nn.Module, model: VideoCLIP) -> "_FabricModul
     model.to(fabric.device)
     if isinstance(fabric.strategy, ModelParallelStrategy):
         _SKELETONS[model] = _skeleton(model)
+    # The logit scale is used by the loss, outside of the module that DDP watches. Each process gives it the gradient of the whole batch.
+    single = [name for name, parameter in step.named_parameters() if parameter.ndim == 0]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(step, single)
     return fabric.setup_module(step)
 
 
