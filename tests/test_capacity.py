@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_inputs import TINY
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import capacity  # noqa: E402
+import gpu  # noqa: E402
 
 CLUSTER = capacity.Cluster(
     gpus_a_machine=2, cores_a_gpu=4, inside_bytes_a_second=100e6, between_bytes_a_second=10e6, latency_seconds=0.001
@@ -73,3 +76,26 @@ def test_the_page_has_the_figures_of_the_prediction() -> None:
         )  # fmt: skip
         link = replace(capacity.Cluster(**cluster), between_bytes_a_second=capacity.LINKS[one["link"]])
         assert one | capacity.predict(known, link, one["gpus"]) == one
+
+
+def test_the_speed_of_a_gpu_is_the_measured_one() -> None:
+    measured = json.loads(capacity.MEASURED_GPU.read_text("utf-8"))
+    document = json.loads(capacity.RESULT.read_text("utf-8"))
+    assert document["gpu"] == {
+        "card": measured["card"],
+        "videos_a_second": round(measured["training"]["plain"]["videos_a_second"]),
+    }
+    for case in measured["training"].values():
+        # The median step of 32 videos; what waiting adds comes on top of it.
+        seconds = sorted(case["step_seconds"])[len(case["step_seconds"]) // 2]
+        assert case["videos_a_second"] == pytest.approx(measured["batch"] / seconds, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_step_is_measured(tmp_path: Path) -> None:
+    """On whatever device there is, the tiny CLIP in the place of ViT-B/16."""
+    found = gpu.throughput(
+        tmp_path, batch=4, steps=7, backbone=TINY.model_dump(mode="json"), workers=0, only=["accumulate=4"]
+    )
+    assert len(found["accumulate=4"]["step_seconds"]) == 2
+    assert found["accumulate=4"]["videos_a_second"] >= found["accumulate=4"]["with_reading"] > 0

@@ -1,7 +1,7 @@
 """What a run, a model and a backbone may be told; nothing here imports torch."""
 
 from m2clip.config.model import BACKBONES, METHOD_TERMS, BackboneConfig, Method, ModelConfig
-from m2clip.config.run import LossConfig, Precision, RunConfig, Share, Sharding, TrainConfig, checked, load_config
+from m2clip.config.run import LossConfig, Precision, RunConfig, Sharding, Share, TrainConfig, checked, load_config
 
 __all__ = [
     "BACKBONES",
@@ -12,8 +12,8 @@ __all__ = [
     "ModelConfig",
     "Precision",
     "RunConfig",
-    "Share",
     "Sharding",
+    "Share",
     "TrainConfig",
     "checked",
     "load_config",

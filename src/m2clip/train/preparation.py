@@ -28,7 +28,7 @@ from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
 from m2clip.launcher import read_launcher
 from m2clip.model.precision import lower_frozen, native_bf16
 from m2clip.model.video_clip import VideoCLIP
-from m2clip.train.sharding import need_sharding, shard
+from m2clip.train.sharding import shard
 from m2clip.train.state import TrainingState
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def start_fabric(precision: Precision, *, sharding: Sharding = "off") -> "Fabric
     processes = read_launcher(os.environ)
     strategy: Strategy | str = "auto"
     if processes.count > 1 and sharding == "full":
-        need_sharding()
         strategy = ModelParallelStrategy(
             shard, data_parallel_size=processes.count, tensor_parallel_size=1, timeout=_PATIENCE
         )

@@ -18,7 +18,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from m2clip.errors import ConfigError
 from m2clip.model.clip import MLP, Attention
 from m2clip.model.video_clip import VideoCLIP
 
@@ -32,14 +31,6 @@ Tree = TypeVar("Tree")
 
 # The modules of each model that is sharded, without the tensors.
 _SKELETONS: WeakKeyDictionary[VideoCLIP, VideoCLIP] = WeakKeyDictionary()
-
-
-def need_sharding() -> None:
-    """Raise ConfigError where this PyTorch cannot leave single numbers, such as CLIP's logit scale, out of the shares."""
-    if torch.__version__ < "2.7":
-        raise ConfigError(
-            f"train.sharding=full needs PyTorch 2.7 or newer, and this is {torch.__version__}; update it, or set train.sharding=off"
-        )
 
 
 def shard(step: nn.Module, mesh: "DeviceMesh") -> nn.Module:
