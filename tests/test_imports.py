@@ -13,7 +13,18 @@ PACKAGE = Path(m2clip.__file__).parent
 
 # A module may import what stands on its own line or above it.
 ORDER = (
-    ("m2clip", "errors", "apart", "freed_memory", "terminal", "cache_folder", "drafts", "kept_files", "launcher", "provenance"),
+    (
+        "m2clip",
+        "errors",
+        "apart",
+        "freed_memory",
+        "terminal",
+        "cache_folder",
+        "drafts",
+        "kept_files",
+        "launcher",
+        "provenance",
+    ),
     ("config.plain_yaml",),
     ("config.file",),
     ("config.model",),
