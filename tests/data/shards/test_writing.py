@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import tarfile
 from collections.abc import Iterator
@@ -273,6 +274,42 @@ def test_a_killed_run_goes_on_behind_its_last_whole_shard(tmp_path: Path, after:
     assert steps == [(n, 10) for n in range(3 * kept + 1, 11)]
     after_all = {path.name: path.stat().st_ino for path in (tmp_path / "out").glob("*.tar")}
     assert all(after_all[name] == before[name] for name in sorted(before)[:kept])
+
+
+@pytest.mark.parametrize("removal", [None, 0, 2])
+def test_a_run_that_was_killed_behind_its_index_is_made_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removal: int | None
+) -> None:
+    """`removal`: how many of the notes were removed; None: the index had just got its name."""
+    manifest, out = videos(tmp_path / "in"), tmp_path / "out"
+    whole = pack(manifest, tmp_path / "whole", shard_samples=3)
+
+    def dying(work: Path, *, ignore_errors: bool) -> None:
+        if work.exists():
+            for path in sorted(work.iterdir())[:removal]:
+                path.unlink()
+            raise KeyboardInterrupt
+
+    def before(work: Path, done: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", dying)
+        if removal is None:
+            patch.setattr(os, "rename", before)
+        with pytest.raises(KeyboardInterrupt):
+            pack(manifest, out, shard_samples=3)
+    assert (out / "shards.parquet").exists()
+    with pytest.raises(ConfigError, match=r"already holds shards and their index|holds the beginning of other shards"):
+        pack(manifest, out, shard_samples=2)
+    if removal is None:
+        again = pack(manifest, out, shard_samples=3)
+        assert (again.shards, again.samples, again.bytes) == (whole.shards, whole.samples, whole.bytes)
+    else:  # all was done, and is not done again
+        with pytest.raises(ConfigError, match="already holds shards and their index"):
+            pack(manifest, out, shard_samples=3)
+    assert sums(out) == sums(tmp_path / "whole")
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
 
 
 def test_a_beginning_of_something_else_is_left_alone(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from m2clip.errors import ConfigError, ManifestError, VideoError
 
 _FORMAT = 1
 _WORK = ".unfinished"
+_SETTINGS = "settings.json"
+_DONE = ".unfinished-done"  # what it is called while it is removed: beside an index, notes are whole or not there
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,8 @@ def write_shards(
                 with _written(work / "index.draft") as file:
                     write_index(file, rows, head, ClassTable(manifest.class_names, manifest.further_texts))
                 os.replace(work / "index.draft", out / INDEX)
-            shutil.rmtree(work)
+            os.rename(work, out / _DONE)
+            shutil.rmtree(out / _DONE, ignore_errors=True)
     except OSError as error:
         reason = error.strerror or error
         raise ConfigError(f"{out} cannot be written ({reason}): make room, or give another folder") from error
@@ -124,7 +127,8 @@ def _work_folder(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     """The folder of drafts inside `out`, held by this process, with the notes of an earlier run that had the same settings."""
     out.mkdir(parents=True, exist_ok=True)
     work = out / _WORK
-    if (out / INDEX).exists():
+    shutil.rmtree(out / _DONE, ignore_errors=True)  # of a run that was killed with all done; a link is left alone
+    if (out / INDEX).exists() and not (work / _SETTINGS).exists():
         raise ConfigError(f"{out} already holds shards and their index: give another folder")
     if not work.exists() and any(out.glob("shard-*.tar")):
         raise ConfigError(f"{out} already holds shards of something else: give another folder")
@@ -133,7 +137,7 @@ def _work_folder(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
     work.mkdir(exist_ok=True)
     try:
         with file_lock(work / "lock", wait=False):
-            path = work / "settings.json"
+            path = work / _SETTINGS
             if path.exists() and json.loads(path.read_bytes()) != settings:
                 raise ConfigError(
                     f"{out} holds the beginning of other shards (another list, classes or settings): go on with those, or give "
