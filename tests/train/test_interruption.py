@@ -44,6 +44,24 @@ def test_ctrl_c_a_second_time_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> N
             send(signal.SIGINT)
 
 
+def test_work_that_can_be_done_again_ends_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also where the signal came before it began; behind it signals are noted again, and none raises twice."""
+    with Interruption(tells=True) as interruption:
+        with interruption.at_once(lambda: ValueError("nothing came")):
+            pass
+        with pytest.raises(ValueError, match="during"), interruption.at_once(lambda: ValueError("during")):
+            send(signal.SIGINT)
+        send(signal.SIGTERM)
+        assert interruption.number == signal.SIGINT
+    assert capfd.readouterr().err == ""
+    with Interruption(tells=False) as interruption:
+        send(signal.SIGTERM)
+        with pytest.raises(ValueError, match="before"), interruption.at_once(lambda: ValueError("before")):
+            raise AssertionError("the work has begun")
+        send(signal.SIGUSR1)
+        assert interruption.number == signal.SIGTERM
+
+
 def test_what_is_ignored_stays_so_and_another_thread_hears_nothing() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

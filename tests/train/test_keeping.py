@@ -20,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from m2clip.config import RunConfig
 from m2clip.data.dataset import BadFile
-from m2clip.errors import CheckpointError, ConfigError, Interrupted, M2CLIPError
+from m2clip.errors import CheckpointError, ConfigError, Interrupted, M2CLIPError, VideoError
 from m2clip.train import train
 from m2clip.train.file_notes import listed_in, plain_bad
 from m2clip.train.keeping import find_state
@@ -168,6 +168,63 @@ def test_a_signal_ends_a_run_after_its_step_and_it_goes_on(
     assert not (tmp_path / "run/last.safetensors").exists()
     train(settings(tmp_path / "run", videos, save_minutes=1e6), resume=True, progress=False)
     assert_same(tmp_path / "run", undisturbed)
+
+
+def test_a_signal_in_the_validation_ends_it_at_once_with_all_steps_kept(
+    tmp_path: Path, videos: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def signalled(*args: Any, **options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        raise AssertionError("the validation went on")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("m2clip.train.loop.validate", signalled)
+        words = r"ended by SIGUSR1 in the validation of epoch 1 of 2; .*run keeps all of it, so go on with --resume"
+        with pytest.raises(Interrupted, match=words) as caught:
+            train(settings(tmp_path / "run", videos, save_minutes=1e6), progress=False)
+    assert caught.value.exit_code == 128 + signal.SIGUSR1
+    state = TrainingState.read(tmp_path / "run" / STATE)
+    assert (state.epochs_done, state.epoch_steps, state.steps_done) == (0, 3, 3)
+    train(settings(tmp_path / "run", videos, save_minutes=1e6), resume=True, progress=False)
+    assert_same(tmp_path / "run", undisturbed)
+
+
+def test_a_signal_after_the_last_step_spares_the_test_for_the_resumed_run(
+    tmp_path: Path, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes while the last epoch is being kept, which goes on; a scheduler that waits for the test would kill it without a word."""
+    plain = settings(tmp_path / "run", videos, epochs=1, warmup_epochs=0)
+    config = plain.model_copy(
+        update={"data": plain.data.model_copy(update={"val": None, "test": str(videos / "list.csv")})}
+    )
+    write = RunLog.write
+
+    def signalled(self: RunLog, kind: str, *, step: int, **values: Any) -> None:
+        write(self, kind, step=step, **values)
+        if kind == "epoch":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunLog, "write", signalled)
+        with pytest.raises(Interrupted, match=r"ended by SIGTERM in the test; .*run keeps all of it") as caught:
+            train(config, progress=False)
+    assert caught.value.exit_code == 128 + signal.SIGTERM
+    assert TrainingState.read(tmp_path / "run" / STATE).epochs_done == 1
+    assert not (tmp_path / "run/test").exists()
+    assert not (tmp_path / "run/report.json").exists()
+    train(config, resume="auto", progress=False)
+    assert [line["kind"] for line in read_log(tmp_path / "run")][-2:] == ["epoch", "test"]
+    assert (tmp_path / "run/test/report.json").exists()
+
+
+def test_a_run_whose_files_are_all_bad_leaves_no_state(tmp_path: Path, videos: Path) -> None:
+    """It could only end in the same way again, when the files are there."""
+    (tmp_path / "list.csv").write_text("path,label\na.mp4,jump\nb.mp4,run\n")
+    plain = settings(tmp_path / "run", videos, save_minutes=1e6)
+    source = {"train": str(tmp_path / "list.csv"), "val": str(tmp_path / "list.csv")}
+    with pytest.raises(VideoError, match="none of its 2 videos could be read"):
+        train(plain.model_copy(update={"data": plain.data.model_copy(update=source)}), progress=False)
+    assert not (tmp_path / "run" / STATE).exists()
 
 
 def test_a_state_of_version_2_goes_on_at_the_end_of_its_epoch(tmp_path: Path, videos: Path, undisturbed: Path) -> None:

@@ -4,6 +4,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -24,6 +26,7 @@ class Interruption:
         self.number: int | None = None
         """The signal that came first."""
         self._tells, self._came = tells, 0.0
+        self._error: Callable[[], Exception] | None = None
         self._before: dict[int, Any] = {}
 
     @staticmethod
@@ -31,9 +34,22 @@ class Interruption:
         """By which signal, in words; None: by one that another process had."""
         return "by a signal to another process" if number is None else f"by {signal.Signals(number).name}"
 
+    @contextmanager
+    def at_once(self, error: Callable[[], Exception]) -> Iterator[None]:
+        """Within it, a signal raises `error()`, also one that was noted before: for long work that writes nothing and can be done again."""
+        self._error = error
+        try:
+            if self.number is not None:
+                raise error()
+            yield
+        finally:
+            self._error = None
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.number is None:
             self.number, self._came = number, time.monotonic()
+            if self._error is not None:
+                raise self._error()
             if self._tells and number == signal.SIGINT:  # not by `print`, which the handler may have interrupted
                 os.write(2, b"m2clip: ending when the run is kept; Ctrl-C again ends it at once\n")
         elif number == signal.SIGINT and time.monotonic() - self._came > _SAME_SECONDS:

@@ -57,6 +57,7 @@ class Keeper:
     ) -> None:
         self._out, self._learner, self._progress, self._files, self._log = out, learner, progress, files, log
         self._written = time.monotonic()
+        self._kept: tuple[int, int] | None = None
 
     @property
     def due(self) -> bool:
@@ -75,8 +76,11 @@ class Keeper:
             model.save(self._out / name)
 
     def write_state(self) -> None:
-        """Write what the run goes on from."""
+        """Write what the run goes on from, unless that was the last thing done."""
         learner, progress = self._learner, self._progress
+        reached = (progress.epochs_done, progress.steps)
+        if reached == self._kept:
+            return
         bad, damaged = everywhere(progress.bad), everywhere(progress.damaged)
         trained, average, optimizer = (
             gathered_state(tree)
@@ -105,4 +109,4 @@ class Keeper:
                 log_sizes=self._log.sizes(),
             ).write(self._out / STATE)
         learner.fabric.barrier()  # a launcher ends all when one has ended: nobody leaves before the state is written
-        self._written = time.monotonic()
+        self._written, self._kept = time.monotonic(), reached

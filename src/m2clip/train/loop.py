@@ -6,7 +6,7 @@ environment).
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -43,7 +43,7 @@ def train(config: RunConfig, *, resume: bool | Literal["auto"] = False, progress
     is measured at the end and `config.out`/test gets its report; `config.out`/report.json tells how to make the run again.
     With `train.average` the checkpoints hold averaged weights, and validation measures them, once averaging has begun. In
     the main thread, SIGINT (Ctrl-C), SIGTERM and SIGUSR1 end the run after the step that is under way, when its state is
-    written.
+    written, and in validation and test at once.
 
     Raises ConfigError and ManifestError for settings and lists that cannot be used, VideoError for a bad file where
     `data.on_bad_file` is stop or where none can be read, NonFiniteLoss with term, step, process and files, and Interrupted.
@@ -87,16 +87,11 @@ def train(config: RunConfig, *, resume: bool | Literal["auto"] = False, progress
             for epoch in range(reached.epochs_done, last_epoch):
                 run.learn_epoch(epoch)
                 run.end_epoch(epoch, validation)
-        fabric.barrier()  # the files are there for everybody
-        if test is not None and last_epoch == options.epochs:
-            result = measure_checkpoint(fabric, out / BEST, test, config=config)
-            files.note(result.bad, result.damaged)
-            if log:
-                result.write(out / TEST)
-                log.write("test", step=reached.steps, **{f"{name}_top1": m.top1 for name, m in result.metrics.items()})
-                display.say(result.summary())
-        if main:
-            write_report(config, out, checkpoints=(LAST, BEST))
+            fabric.barrier()  # the files are there for everybody
+            if test is not None and last_epoch == options.epochs:
+                run.measure(test)
+            if main:
+                write_report(config, out, checkpoints=(LAST, BEST))
         if main and files.summary():
             display.say(f"{files.summary()}: see {' and '.join(str(out / name) for name in files.write(out))}")
     return out / BEST
@@ -148,21 +143,39 @@ class _Run:
             if read.wish:
                 self.keeper.write_state()
             if read.wish == _KEEP_AND_END:
-                self._end()
+                raise self._ended(
+                    f"after step {reached.epoch_steps} of {learner.steps_an_epoch} in epoch {epoch + 1} of {options.epochs}"
+                )
 
     def _wish(self) -> int:
         if self.interruption is not None and self.interruption.number is not None:
             return _KEEP_AND_END
         return _KEEP if self.log is not None and self.keeper.due else 0
 
-    def _end(self) -> None:
+    def _ended(self, where: str) -> Interrupted:
+        """What the signal that came has made of the run."""
         assert self.interruption is not None
-        reached, number = self.reached, self.interruption.number
-        raise Interrupted(
-            f"ended {Interruption.name(number)} after step {reached.epoch_steps} of {self.learner.steps_an_epoch} in epoch "
-            f"{reached.epochs_done + 1} of {self.config.train.epochs}; {self.out} keeps all of it, so go on with --resume",
+        number = self.interruption.number
+        return Interrupted(
+            f"ended {Interruption.name(number)} {where}; {self.out} keeps all of it, so go on with --resume",
             signal_number=number,
         )
+
+    def _measuring(self, where: str) -> AbstractContextManager[None]:
+        """The run's place is kept, and what is measured need not be waited for."""
+        assert self.interruption is not None
+        return self.interruption.at_once(lambda: self._ended(where))
+
+    def measure(self, test: Manifest) -> None:
+        """The best checkpoint on the test videos."""
+        with self._measuring("in the test"):
+            result = measure_checkpoint(self.learner.fabric, self.out / BEST, test, config=self.config)
+        self.files.note(result.bad, result.damaged)
+        if self.log:
+            result.write(self.out / TEST)
+            top1 = {f"{name}_top1": metrics.top1 for name, metrics in result.metrics.items()}
+            self.log.write("test", step=self.reached.steps, **top1)
+            self.display.say(result.summary())
 
     def end_epoch(self, epoch: int, validation: Manifest | None) -> None:
         """What follows the steps of an epoch: the average, validation, checkpoints, the log, and last of all the state."""
@@ -176,6 +189,8 @@ class _Run:
                 f"{learner.training.source}: none of its {len(learner.training.samples)} videos could be read; the first: "
                 f"{bad[0].reason}"
             )
+        if validation is not None:
+            self.keeper.write_state()  # validation may take longer than a scheduler waits
         loss = reached.loss_sum / reached.videos
         reached.first_loss = loss if epoch == 0 else reached.first_loss
         if learner.average.after_epoch(epoch):
@@ -191,10 +206,11 @@ class _Run:
         learner.note(record)
         with self.keeper.complete_model() as model:
             if validation is not None:
-                measured = validate(
-                    learner.fabric, model, validation, config=self.config, cache=learner.cache,
-                    known_bad=self.bad_in_validation,
-                )  # fmt: skip
+                with self._measuring(f"in the validation of epoch {epoch + 1} of {options.epochs}"):
+                    measured = validate(
+                        learner.fabric, model, validation, config=self.config, cache=learner.cache,
+                        known_bad=self.bad_in_validation,
+                    )  # fmt: skip
                 self.bad_in_validation = measured.bad
                 self.files.note(measured.bad, measured.damaged)
                 record["validation"] = {reading: one.top1 for reading, one in measured.metrics.items()}
