@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -162,3 +163,82 @@ def test_archives_that_are_no_weight_files(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "broken.pt").write_bytes(broken)
     with pytest.raises(CheckpointError, match="is a damaged archive; download it again"):
         read_tensors(tmp_path / "broken.pt")
+
+
+def in_old_format(path: Path, pickled: bytes) -> Path:
+    written, main = io.BytesIO(), b"\x80\x02}q\x00."
+    torch.save({}, written, **LEGACY)
+    assert written.getvalue().count(main) == 1
+    path.write_bytes(written.getvalue().replace(main, pickled))
+    return path
+
+
+NUMBERED = b"".join(b"J" + struct.pack("<i", n) + b"N" for n in range(50_000))
+FLOATS = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+ENDLESS = {
+    "a key of tuples in tuples": b"\x80\x02}" + b"N" + b"\x85" * 100_000 + b"Ns.",  # to hash it takes the whole stack
+    "a key of numbers of one hash": b"\x80\x02}" + b"\x8a\x09" + bytes(8) + b"\x01" + b"Ns.",
+    "a reference of tuples in tuples": b"\x80\x02"
+    + FLOATS
+    + b"N"
+    + b"\x85" * 100_000
+    + b"X\x03\x00\x00\x00cpuK\x01tQ.",
+    "a part by a name in any case": b"\x80\x02" + FLOATS + b"X\x01\x00\x00\x00aX\x03\x00\x00\x00cpuK\x01tQ.",
+    "copies of a dictionary": b"\x80\x02](ccollections\nCounter\nq\x01}("
+    + NUMBERED
+    + b"u\x85q\x02R"
+    + b"h\x01h\x02R" * 30
+    + b"e.",
+    "a dictionary by a call": b"\x80\x02ccollections\nOrderedDict\n}\x85R.",
+    "attributes over and over": b"\x80\x02ccollections\nOrderedDict\n)R}q\x00("
+    + NUMBERED
+    + b"ub"
+    + b"h\x00b" * 30
+    + b".",
+    "an attribute for a method": b"\x80\x02ccollections\nOrderedDict\n)R}X\x06\x00\x00\x00valuesNsb.",
+    "numbers by their count": b"\x80\x02ctorch\nFloatStorage\nJ\x00\x00\x00\x40\x85\x81.",
+    "bytes by their count": b"\x80\x02c__builtin__\nbytearray\nJ\x00\x00\x00\x40\x85R.",
+    "a shape of a thousand sides": b"\x80\x02ctorch\nSize\n(" + b"K\x01" * 1000 + b"t\x85R.",
+}
+
+
+@pytest.mark.parametrize("make", [packed, in_old_format])
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_small_descriptions_of_endless_work(kind: str, make: Callable[[Path, bytes], Path], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="is no file of plain tensors and is not opened otherwise"):
+        read_plain(make(tmp_path / "x.pt", ENDLESS[kind]))
+
+
+def test_what_states_hold_is_read(tmp_path: Path) -> None:
+    ordered = torch.nn.Linear(2, 3).state_dict()  # with versions as an attribute
+    content = {
+        "model": ordered,
+        3: [1.5, None, True, 2**40],
+        "shape": torch.Size((2, 3)),
+        "bytes": b"\x00\xff",
+        "in": ((1, "a"), {}),
+    }
+    for options in ({}, LEGACY):
+        read = read_plain(saved(tmp_path / "x.pt", content, **options))
+        assert {key: value for key, value in read.items() if key != "model"} == {
+            key: value for key, value in content.items() if key != "model"
+        }
+        assert all(torch.equal(read["model"][name], value) for name, value in ordered.items())
+
+
+def test_an_archive_has_one_directory(tmp_path: Path) -> None:
+    """zipfile and PyTorch look for it in different places: what the one measures, the other would not unpack."""
+    good = saved(tmp_path / "x.pt", {"a": ONE}).read_bytes()
+    begin = good.index(b"PK\x01\x02")
+    end = good.rindex(b"PK\x05\x06")
+    for name, content in {
+        "the mark of an end behind the end": good + b"PK\x05\x06",
+        "a comment": good[:-2] + b"\x01\x00x",
+        "two directories": good[:end] + good[begin:end] + good[end:],
+        "something before": b"x" + good,
+        "cut": good[:-5],
+    }.items():
+        (tmp_path / "x.pt").write_bytes(content)
+        with pytest.raises(CheckpointError, match="is a damaged archive; download it again"):
+            read_tensors(tmp_path / "x.pt")
+        assert name

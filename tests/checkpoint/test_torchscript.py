@@ -49,6 +49,20 @@ def test_a_tree_that_never_ends(tmp_path: Path) -> None:
         read_tensors(archive(tmp_path / "x.pt", description))
 
 
+def test_names_that_grow_at_each_module(tmp_path: Path) -> None:
+    deep = b"N"
+    for _ in range(3):
+        deep = MODULE + b"}" + text("x" * 600) + deep + b"sb"
+    with pytest.raises(CheckpointError, match="describes modules without end"):
+        read_tensors(archive(tmp_path / "x.pt", deep))
+
+
+def test_modules_of_too_many_parts(tmp_path: Path) -> None:
+    wide = MODULE + b"}(" + b"".join(b"J" + n.to_bytes(4, "little") + b"N" for n in range(70_000)) + b"ub"
+    with pytest.raises(CheckpointError, match="describes modules without end"):
+        read_tensors(archive(tmp_path / "x.pt", wide))
+
+
 def test_a_tensor_of_terabytes(tmp_path: Path) -> None:
     million = b"J" + (10**6).to_bytes(4, "little")
     path = archive(
@@ -74,6 +88,19 @@ def test_a_tensor_of_terabytes(tmp_path: Path) -> None:
         (b"i" + b"os\nsystem\n", "uses the operation INST"),
         (b"\x8a\xff" + b"\xff" * 255, "holds no state dict"),
         (b"}" * (5 << 20), "its description takes 5 MiB"),
+        # To hash it takes the whole stack of the process.
+        (b"}N" + b"\x85" * 100_000 + b"Ns", "a key is neither a text nor a small number"),
+        (b"}(N" + b"\x85" * 100_000 + b"Nu", "a key is neither a text nor a small number"),
+        (STORAGE.replace(text("0"), b"N" + b"\x85" * 100_000), "names its numbers by something else"),
+        # Three bytes each would copy all entries once more.
+        (
+            MODULE + b"}q\x01" + text("x") + b"Nsb" + b"h\x01b" * 1000,
+            "gives a state to something that is no new module",
+        ),
+        (
+            MODULE + b"}" + text("w") + tensor(b"(" + b"K\x01" * 1000 + b"t", b"(" + b"K\x01" * 1000 + b"t") + b"sb",
+            "a tensor of 1000 dimensions",
+        ),
     ],
 )
 def test_descriptions_that_are_none(description: bytes, words: str, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from m2clip.errors import CheckpointError
 
 _MOST_DESCRIPTION = 4 << 20  # bytes; a CLIP's takes less than one MiB
 _MOST_MODULES = 1 << 16  # and tensors of a tree; a module that stands in it twice is visited twice
+_LONGEST_NAME = 1000  # characters, of a tensor
+_MOST_DIMENSIONS = 8
 
 _STORAGES = {
     "FloatStorage": torch.float32,
@@ -81,7 +83,8 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     except CheckpointError:
         raise
     except Exception as error:  # whatever a stack machine meets in bytes that are no such description
-        raise CheckpointError(f"{path} is a damaged TorchScript archive ({error}); download it again") from None
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path} is a damaged TorchScript archive ({reason}); download it again") from None
     check_tensors(iter(tensors.values()), path)
     return tensors
 
@@ -100,8 +103,17 @@ def _collected(tree: Any, path: Path) -> dict[str, Tensor]:
             tensors[name] = node
         elif isinstance(node, _Module):
             prefix = f"{name}." if name else ""
+            if len(name) > _LONGEST_NAME or len(waiting) + len(node.attributes) > _MOST_MODULES:
+                raise CheckpointError(f"{path} describes modules without end; it is not a CLIP of OpenAI's")
             waiting += [(prefix + key, value) for key, value in reversed(node.attributes.items())]
     return tensors
+
+
+def _key(key: Any) -> Any:
+    """A name or a small number: Python hashes a tuple in tuples by recursion in C, which a deep one ends the process by."""
+    if isinstance(key, str) or (isinstance(key, int) and key.bit_length() <= 32):
+        return key
+    raise ValueError("a key is neither a text nor a small number")
 
 
 class _Reader:
@@ -160,10 +172,10 @@ class _Reader:
                     stack[-1].extend(items)
                 case "SETITEM":
                     key, value = pop(2)
-                    stack[-1][key] = value
+                    stack[-1][_key(key)] = value
                 case "SETITEMS":
                     items = since_mark()
-                    stack[-1].update(zip(items[::2], items[1::2], strict=True))
+                    stack[-1].update(zip(map(_key, items[::2]), items[1::2], strict=True))
                 case "BINPUT" | "LONG_BINPUT":
                     memo[operand] = stack[-1]
                 case "MEMOIZE":
@@ -181,11 +193,13 @@ class _Reader:
                     stack.append(self._made(name, arguments))
                 case "BUILD":
                     (state,) = pop(1)
-                    if not isinstance(stack[-1], _Module) or not isinstance(state, dict):
+                    if not isinstance(stack[-1], _Module) or stack[-1].attributes or not isinstance(state, dict):
                         raise CheckpointError(
-                            f"{self.path} gives a state to something that is no module; it is not a CLIP of OpenAI's"
+                            f"{self.path} gives a state to something that is no new module; it is not a CLIP of OpenAI's"
                         )
-                    stack[-1].attributes.update(state)
+                    stack[
+                        -1
+                    ].attributes = state  # no copy: three bytes could ask for one of all entries, again and again
                 case other:
                     raise CheckpointError(
                         f"{self.path} uses the operation {other}, which no TorchScript archive of CLIP needs"
@@ -198,6 +212,8 @@ class _Reader:
         dtype = _STORAGES.get(kind.name)
         if dtype is None:
             raise CheckpointError(f"{self.path} holds numbers of the unknown type {kind.name:.80}")
+        if not isinstance(key, str):
+            raise CheckpointError(f"{self.path} names its numbers by something else than a text; download it again")
         if key not in self.storages:
             data = torch.from_numpy(np.frombuffer(bytearray(self.raw(key)), dtype=np.uint8))
             self.storages[key] = data.view(dtype)
@@ -215,10 +231,12 @@ class _Reader:
         match (name.module, name.name):
             case ("torch._utils", "_rebuild_tensor_v2"):
                 flat, offset, size, stride = arguments[:4]
+                if len(size) > _MOST_DIMENSIONS:
+                    raise CheckpointError(f"{self.path} describes a tensor of {len(size)} dimensions; no CLIP has one")
                 needed = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) + 1
                 if 0 not in size and (min((offset, *size, *stride)) < 0 or needed > len(flat)):
                     raise CheckpointError(
-                        f"{self.path} describes a tensor of shape {tuple(size)} that its numbers do not fill"
+                        f"{self.path} describes a tensor of shape {tuple(size)!s:.100} that its numbers do not fill"
                     )
                 return flat.as_strided(size, stride, offset)
             case ("torch._utils", "_rebuild_parameter"):
