@@ -1,5 +1,7 @@
 """The image tower compiled ahead of time: the plain numbers, kept across starts, and never used for what it was not made for."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -129,6 +131,26 @@ def test_old_packages_go(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for frames in (1, 2, 3, 3):
         compiled.compile_images(model_of(), frames=frames)
     assert len(list(cache.iterdir())) == 2
+
+
+def test_what_a_killed_process_left_goes_and_a_full_disk_is_told(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: object, target: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def made(exported: object, *, package_path: str, inductor_configs: object) -> None:
+        Path(package_path).write_text("code")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.export, "export", lambda *args: None)
+        patch.setattr(torch._inductor, "aoti_compile_and_package", made)
+        patch.setattr(shutil, "copyfileobj", full)
+        with pytest.raises(ConfigError, match=r"compiled/.*\.pt2 cannot be written \(No space left on device\)"):
+            compiled.compile_images(model_of(), frames=2)
+    assert list(cache.iterdir()) == []
+    (cache / "killed.draft").write_text("half of")
+    stub(monkeypatch)
+    compiled.compile_images(model_of(), frames=1)
+    assert [path.suffix for path in cache.iterdir()] == [".pt2"]
 
 
 def test_a_folder_that_cannot_be_written_costs_the_cache_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ what stands between two products fused into them. A GPU compiles within the proc
 import contextlib
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from m2clip.cache_folder import cache_folder
+from m2clip.drafts import DRAFT, draft, sweep
 from m2clip.errors import ConfigError
 from m2clip.model.fingerprint import fingerprint, tensors_of
 from m2clip.model.video_clip import CompiledImages, VideoCLIP
@@ -76,14 +78,18 @@ def _compile(model: VideoCLIP, shape: tuple[int, ...], package: Path) -> None:
         ) from None
     with torch.no_grad():
         exported = torch.export.export(_Frames(model), (torch.zeros(1, *shape),))
-        draft = package.with_suffix(f".{os.getpid()}.pt2")
-        try:
+        with tempfile.TemporaryDirectory() as folder:
+            made = Path(folder) / "tower.pt2"
             torch._inductor.aoti_compile_and_package(
-                exported, package_path=str(draft), inductor_configs={"freezing": True}
+                exported, package_path=str(made), inductor_configs={"freezing": True}
             )
-            os.replace(draft, package)
-        finally:
-            draft.unlink(missing_ok=True)
+            try:
+                with draft(package) as file, made.open("rb") as code:
+                    shutil.copyfileobj(code, file)
+            except OSError as error:
+                raise ConfigError(
+                    f"{package} cannot be written ({error.strerror or error}); make room, or do without compiling"
+                ) from None
 
 
 def _loaded(package: Path) -> Callable[[Tensor], tuple[Tensor, Tensor]] | None:
@@ -106,6 +112,8 @@ def _package(key: str) -> Iterator[Path]:
         try:
             folder = cache_folder() / "compiled"
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for left in folder.glob(f"*{DRAFT}"):
+                sweep(str(left))
             older = sorted(folder.glob("*.pt2"), key=lambda path: path.stat().st_mtime_ns)
             for path in older[: -KEPT_PACKAGES + 1] if folder / f"{key}.pt2" not in older else []:
                 path.unlink(missing_ok=True)
