@@ -169,7 +169,12 @@ def test_files_hold_the_image_side_alone_and_no_paths(recognizer: Recognizer, on
 def test_every_method_can_be_traced(options: dict[str, Any]) -> None:
     strength = options.pop("strength", 1.0)
     recognizer = Recognizer(learned(frames=4, **options), device="cpu", strength=strength)
-    run = traced(VideoGraph(recognizer.model, None).eval()).module()
+    graph = VideoGraph(recognizer.model, None).eval()
+    if options.get("method") == "aim" and torch.__version__ < "2.12":  # which takes a guess at its shapes for a limit of them
+        with pytest.raises(ConfigError, match="cannot be exported for any number of frames"):
+            traced(graph)
+        return
+    run = traced(graph).module()
     for batch, frames in ((1, 1), (3, 7)):
         pixels = made_clips(batch, frames, 32)
         found = run(torch.from_numpy(pixels))
