@@ -10,6 +10,21 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Command = Literal["train", "evaluate", "calibrate", "tune-strength"]
+_OF_COMMANDS = ("checkpoint", "weights", "data", "classes", "templates", "texts", "novel", "novel_classes", "protocol")
+FILE_SETTINGS: dict[Command, tuple[str, ...]] = {
+    "train": (
+        *(f"data.{name}" for name in ("train", "val", "test", "classes", "texts")),
+        "model.weights",
+        "model.backbone",
+    ),
+    "evaluate": _OF_COMMANDS,
+    "calibrate": _OF_COMMANDS,
+    "tune-strength": _OF_COMMANDS,
+}
+"""The settings that may name a file or folder to be read."""
+WEIGHT_SETTINGS = ("model.weights", "weights")
+"""Those that may name a repository of the hub by "owner/name" alone."""
+
 Text = Annotated[str, Field(max_length=10_000)]
 Value = bool | int | float | Text | None
 

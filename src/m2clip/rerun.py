@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from m2clip.errors import ConfigError
-from m2clip.provenance import Provenance, content_sha256
+from m2clip.provenance import FILE_SETTINGS, WEIGHT_SETTINGS, Provenance, content_sha256
 
 MOST_BYTES = 512 << 20
 """A report with the scores of each view of 10,000 videos and 400 classes is smaller."""
@@ -48,10 +48,23 @@ class Report:
                     f"{one.sha256[:12]}...; the numbers would be those of other data"
                 )
 
+    def need_known_files(self) -> None:
+        """ConfigError where a setting is a file or device whose content the report does not state: it would have anything read."""
+        known = {os.path.realpath(one.path) for one in self.run.inputs if one.sha256 is not None}
+        for name, text in _texts(self.run.settings):
+            if name not in FILE_SETTINGS[self.run.command] or os.path.isdir(text) or not os.path.exists(text):
+                continue
+            if os.path.realpath(text) not in known:
+                raise ConfigError(
+                    f"{self.path}: {name} is the file {text}, and the report does not say which SHA-256 it had; m2clip says it of each "
+                    "file, so the report is not one of ours"
+                )
+
     def need_no_addresses(self) -> None:
         """ConfigError where a setting is an address: a stranger's report would choose what this machine fetches."""
         for name, text in _texts(self.run.settings):
-            if _ADDRESS.match(text):
+            on_hub = name in WEIGHT_SETTINGS and text not in ("builtin", "openai") and not os.path.exists(text)
+            if on_hub or _ADDRESS.match(text):
                 raise ConfigError(f"{self.path}: {name} is the address {text}; add --fetch if it may be fetched")
 
 

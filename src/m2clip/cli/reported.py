@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 DESTINATIONS = ("out", "save", "json", "dry_run", "local_rank")
 """Options that say where results go; they change none."""
-_INPUTS = ("checkpoint", "weights", "data", "classes", "templates", "texts", "novel", "novel_classes")
 
 
 def reported(
@@ -23,13 +22,14 @@ def reported(
 ) -> dict[str, Any]:
     """The `run` of this command's report. `lists`: of a protocol its own files, in place of --data, their folder."""
     from m2clip.evaluate import versions
-    from m2clip.provenance import provenance
+    from m2clip.provenance import FILE_SETTINGS, provenance
 
-    inputs = {name: context.params.get(name) for name in _INPUTS}
+    command = cast("Command", context.info_name)
+    inputs = {name: context.params.get(name) for name in FILE_SETTINGS[command] if name != "protocol"}
     if lists is not None:
         inputs = {**inputs, "data": None, "classes": None, **lists}
     return provenance(
-        cast("Command", context.info_name),
+        command,
         {name: _plain(value) for name, value in context.params.items() if name not in DESTINATIONS},
         inputs,
         processes=read_launcher(os.environ).count,

@@ -46,9 +46,10 @@ def rerun(
     from m2clip.rerun import compare, read_report
 
     before = read_report(report)
+    before.need_same_inputs()
+    before.need_known_files()
     if not fetch:
         before.need_no_addresses()
-    before.need_same_inputs()
     if before.run.processes > 1 and before.run.command == "train":
         say(
             f"the run was trained by {before.run.processes} processes; one process gives the same numbers up to rounding"

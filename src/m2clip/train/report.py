@@ -7,7 +7,7 @@ from typing import Any
 from m2clip.config import RunConfig
 from m2clip.evaluate import versions
 from m2clip.launcher import read_launcher
-from m2clip.provenance import content_sha256, provenance
+from m2clip.provenance import FILE_SETTINGS, content_sha256, provenance
 from m2clip.report.files import write_json
 from m2clip.train.log import read_log
 
@@ -19,12 +19,11 @@ def write_report(config: RunConfig, out: Path, *, checkpoints: tuple[str, ...]) 
     """Write report.json from the run's log and the SHA-256 of its checkpoints. Nothing in it depends on the hour or on `out`."""
     lines = read_log(out)
     settings = config.model_dump(mode="json", exclude={"out"})
-    data, model = config.data, config.model
-    inputs = {
-        **{f"data.{name}": getattr(data, name) for name in ("train", "val", "test", "classes", "texts")},
-        "model.weights": model.weights,
-        "model.backbone": model.backbone if isinstance(model.backbone, str) else None,
-    }
+    inputs: dict[str, str | None] = {}
+    for name in FILE_SETTINGS["train"]:
+        section, _, key = name.partition(".")
+        value = settings[section][key]
+        inputs[name] = value if isinstance(value, str) else None  # a backbone may be sizes
     document: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "run": provenance(
