@@ -316,6 +316,7 @@ def test_a_huge_picture_is_refused_before_it_is_made(tmp_path: Path, suffix: str
         ("avi", "mjpeg", "yuvj420p"),
         ("mkv", "mjpeg", "yuvj420p"),
         ("mov", "png", "rgb24"),
+        ("apng", "apng", "rgb24"),
     ],
 )
 def test_a_clip_of_a_second_in_huge_pictures(tmp_path: Path, suffix: str, codec: str, pix_fmt: str) -> None:
@@ -336,6 +337,22 @@ def test_a_clip_of_a_second_in_huge_pictures(tmp_path: Path, suffix: str, codec:
     for source in (path, path.read_bytes()):
         with pytest.raises(VideoError, match=r"its pictures are 16384 x 4112 pixels, more than 67,108,864 in all"):
             Video(source)
+    assert resident_mib() - before < 100
+
+
+@pytest.mark.parametrize(("suffix", "codec", "pix_fmt"), [("gif", "gif", "rgb8"), ("mkv", "ffv1", "yuv420p")])
+def test_huge_pictures_whose_size_ffmpeg_forgets(tmp_path: Path, suffix: str, codec: str, pix_fmt: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=1)
+        stream.width, stream.height, stream.pix_fmt = 16384, 4112, pix_fmt
+        container.mux(stream.encode(av.VideoFrame(16384, 4112, pix_fmt)))
+        container.mux(stream.encode())
+    before = resident_mib()
+    with pytest.raises(
+        VideoError, match=r"its pictures have no size, or more than 67,108,864 pixels; make them smaller"
+    ):
+        Video(path)
     assert resident_mib() - before < 100
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import stat
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -65,8 +66,13 @@ class VideoFile:
 
 
 def refuse_hidden_size(file: VideoFile) -> None:
-    """Raise VideoError for stills (Motion JPEG, PNG) that are too large: FFmpeg, which may not decode one, does not say why."""
+    """Raise VideoError for pictures that are too large where FFmpeg, which may not decode one, does not say why."""
     if file.stream.codec_context.codec.canonical_name not in _STILLS:
+        if not file.stream.codec_context.width:  # FFmpeg forgets a size that is too large, and one that makes no sense
+            raise VideoError(
+                f"cannot read {file.name}: its pictures have no size, or more than {MOST_PIXELS:,} pixels; make them smaller, or fetch it "
+                "again"
+            )
         return
     file.reopen()
     packet = next(file.container.demux(file.stream), None)
@@ -105,6 +111,8 @@ def _open(source: Path | BinaryIO, name: str, *, is_cut: bool) -> tuple[InputCon
     try:
         container = av.open(file, "r", options=_OPTIONS, metadata_errors="replace")  # titles come in any encoding
     except av.ArgumentError as error:
+        with source.open("rb") if isinstance(source, Path) else nullcontext(source) as content:
+            _refuse_huge_png(content, name)
         raise VideoError(
             f"no video stream in {name}: its format is none that holds a video "
             "(mp4, mov, mkv, webm, avi, mpeg, flv, wmv, gif); convert it"
@@ -119,6 +127,14 @@ def _open(source: Path | BinaryIO, name: str, *, is_cut: bool) -> tuple[InputCon
     except BaseException:
         container.close()
         raise
+
+
+def _refuse_huge_png(content: BinaryIO, name: str) -> None:
+    """An animated PNG that is too large is told from other formats by its first bytes alone: FFmpeg does not open it."""
+    content.seek(0)
+    start = content.read(24)
+    if len(start) == 24 and start.startswith(b"\x89PNG\r\n\x1a\n") and start[12:16] == b"IHDR":
+        _check_size(*struct.unpack(">II", start[16:24]), name)
 
 
 def _check_size(width: int, height: int, name: str) -> None:
