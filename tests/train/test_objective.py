@@ -16,6 +16,7 @@ from m2clip.data.dataset import Batch
 from m2clip.data.text.tokenizer import get_tokenizer
 from m2clip.train.objective import Objective, Step
 from m2clip.train.preparation import start_fabric
+from m2clip.train.sharding import set_up
 from tests.small_inputs import tiny_model
 
 # Each step is a list of parts, each part the samples of all processes: one part that is even for two processes and uneven for four;
@@ -150,6 +151,15 @@ def test_a_class_may_stand_for_the_mean_of_its_texts() -> None:
     assert abs(first["cross_modal"] - mean["cross_modal"]) > 1e-3
     name = next(name for name in by_mean if name.startswith("text_adapters."))
     assert not torch.allclose(by_mean[name], by_first[name])
+
+
+def test_ddp_exchanges_the_gradients_of_single_numbers_too() -> None:
+    """Of all but the logit scale: an adapter's gate that is one number must not drift apart between processes."""
+    model = tiny_model(("red star growing", "blue square bouncing"))
+    model.visual_head.gate = torch.nn.Parameter(torch.tensor(0.0))  # type: ignore[union-attr]
+    step = Step(model)
+    set_up(start_fabric("fp32"), step, model)
+    assert step._ddp_params_and_buffers_to_ignore == ["model.clip.logit_scale"]
 
 
 @pytest.fixture(scope="module")

@@ -55,8 +55,8 @@ def set_up(fabric: "Fabric", step: nn.Module, model: VideoCLIP) -> "_FabricModul
     if isinstance(fabric.strategy, ModelParallelStrategy):
         _SKELETONS[model] = _skeleton(model)
     # The logit scale is used by the loss, outside of the module that DDP watches. Each process gives it the gradient of the whole batch.
-    single = [name for name, parameter in step.named_parameters() if parameter.ndim == 0]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(step, single)
+    outside = [name for name, parameter in step.named_parameters() if parameter is model.logit_scale]
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(step, outside)
     return fabric.setup_module(step)
 
 
