@@ -24,6 +24,7 @@ from m2clip.data.shards.members import member_bytes
 from m2clip.data.shards.reading import read_shards
 from m2clip.data.shards.writing import WrittenShards, write_shards
 from m2clip.errors import ConfigError, ManifestError, VideoError
+from tests.odd_videos import encode, pattern
 from tests.web_server import body, serving
 
 NAMES = ("None", "a, b")
@@ -378,3 +379,19 @@ def test_class_texts_come_along(tmp_path: Path) -> None:
     manifest = listed(tmp_path / "in", ("a.mp4", b"a"), texts=(("nothing at all",), ()))
     pack(manifest, tmp_path / "out")
     assert read_shards(tmp_path / "out").classes.texts == (("nothing at all",), ())
+
+
+def test_only_videos_are_packed_whatever_a_list_or_a_link_names(tmp_path: Path) -> None:
+    """Whoever packs a stranger's list, and gives the shards away, must not give away other files with them."""
+    secret = tmp_path / "id_rsa"
+    secret.write_bytes(b"secret")
+    video = encode(tmp_path / "a.mp4", "mpeg4", pattern(3)).rename(tmp_path / "real")
+    folder = tmp_path / "in"
+    manifest = listed(folder, ("../id_rsa", None), ("link.mp4", None), ("good", None), ("broken.mp4", b"any bytes"))
+    (folder / "link.mp4").symlink_to(secret)
+    (folder / "good").symlink_to(video)
+    written = pack(manifest, tmp_path / "out")
+    assert [Path(bad.path).name for bad in written.left_out] == ["id_rsa", "link.mp4"]
+    assert all("it is no video file" in bad.reason for bad in written.left_out)
+    packed = [member_bytes(sample.path) for sample in read_shards(tmp_path / "out").samples]  # type: ignore[arg-type]
+    assert packed == [video.read_bytes(), b"any bytes"]

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from m2clip.data.decode.opening import VideoFile, naming_errors
+from m2clip.data.lists.listed_rows import VIDEO_SUFFIXES
 from m2clip.data.places import Place, ShardMember, WebAddress
 from m2clip.data.shards.members import member_bytes
 from m2clip.data.web import WebLimits, fetch, shown_address
@@ -23,7 +25,8 @@ _WEB = WebLimits(most_bytes=2**32, total_seconds=600.0)
 def opened(place: Place, *, scratch: Path) -> Iterator[tuple[BinaryIO, int]]:
     """A video's bytes, open for reading, and how many they are. What is fetched lies in `scratch` meanwhile.
 
-    Raises VideoError, one sentence with the video's name, for what is no file that can be read.
+    Raises VideoError, one sentence with the video's name, for what is no file that can be read. A file whose name, or the name behind
+    a link, is not that of a video must open as one.
     """
     if isinstance(place, ShardMember):
         data = member_bytes(place)
@@ -58,6 +61,15 @@ def _open(path: Path) -> BinaryIO:
     if not os.fstat(file.fileno()).st_size:
         file.close()
         raise VideoError(f"cannot read {path}: the file is empty; fetch or copy it again")
+    try:
+        # A stranger's list, or a link in a stranger's folder, may name any file of whoever packs it and then gives the shards away.
+        if not {os.path.splitext(name)[1].lower() for name in (path, os.path.realpath(path))} <= VIDEO_SUFFIXES:
+            with naming_errors(str(path)):
+                VideoFile(file, name=str(path)).close()
+            file.seek(0)
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
