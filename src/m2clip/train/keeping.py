@@ -21,7 +21,7 @@ from m2clip.train.file_notes import plain_bad, plain_damaged
 from m2clip.train.learner import Learner
 from m2clip.train.log import RunLog
 from m2clip.train.objective import gathered
-from m2clip.train.preparation import read_state
+from m2clip.train.preparation import plain_settings, read_state
 from m2clip.train.progress import Progress
 from m2clip.train.sharding import gathered_state, whole
 from m2clip.train.state import TrainingState
@@ -97,7 +97,7 @@ class Keeper:
                 optimizer=optimizer,
                 best=progress.best,
                 first_loss=progress.first_loss,
-                settings=learner.config.model_dump(mode="json"),
+                settings=plain_settings(learner.config),
                 hashes=learner.hashes,
                 epoch_steps=progress.epoch_steps,
                 loss_sum=progress.loss_sum,

@@ -24,6 +24,7 @@ from m2clip.data.shards.members import fetched_shards
 from m2clip.data.shards.reading import names_shards
 from m2clip.data.text.descriptions import read_text_source
 from m2clip.data.text.prompts import name_doubt
+from m2clip.data.web import is_web_address, shown_address
 from m2clip.errors import CheckpointError, ConfigError, M2CLIPError
 from m2clip.launcher import read_launcher
 from m2clip.model.precision import lower_frozen, native_bf16
@@ -163,6 +164,15 @@ def read_data(config: RunConfig) -> tuple[Manifest, Manifest | None, Manifest | 
 
 def _root(source: str, root: str | None) -> str | None:
     return None if Path(source).is_dir() or names_shards(source) else root  # their videos lie in them
+
+
+def plain_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings as plain values, to be kept; web addresses without user, password and what stands behind a question mark."""
+    values = config.model_dump(mode="json")
+    for name, value in values["data"].items():
+        if isinstance(value, str) and is_web_address(value):
+            values["data"][name] = shown_address(value)
+    return values
 
 
 def build_model(config: RunConfig, training: Manifest) -> VideoCLIP:

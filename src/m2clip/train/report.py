@@ -10,6 +10,7 @@ from m2clip.launcher import read_launcher
 from m2clip.provenance import FILE_SETTINGS, content_sha256, provenance
 from m2clip.report.files import write_json
 from m2clip.train.log import read_log
+from m2clip.train.preparation import plain_settings
 
 REPORT = "report.json"
 FORMAT_VERSION = 1
@@ -18,7 +19,8 @@ FORMAT_VERSION = 1
 def write_report(config: RunConfig, out: Path, *, checkpoints: tuple[str, ...]) -> None:
     """Write report.json from the run's log and the SHA-256 of its checkpoints. Nothing in it depends on the hour or on `out`."""
     lines = read_log(out)
-    settings = config.model_dump(mode="json", exclude={"out"})
+    settings = plain_settings(config)
+    del settings["out"]
     inputs: dict[str, str | None] = {}
     for name in FILE_SETTINGS["train"]:
         section, _, key = name.partition(".")
