@@ -72,8 +72,8 @@ COMMANDS = {
 }
 
 
-def make_inputs(folder: Path) -> None:
-    """Videos, one of which is none, a protocol, and the files of a run and of a study, in `folder`/inputs."""
+def make_inputs(folder: Path, *, epochs: int = 3) -> None:
+    """Videos, one of which is none, a protocol, and the files of a run of so many epochs and of a study, in `folder`/inputs."""
     inputs = folder / "inputs"
     for part, names in CLASSES.items():
         for k, name in enumerate(names):
@@ -84,7 +84,7 @@ def make_inputs(folder: Path) -> None:
     run: dict[str, Any] = {
         "data": {"frames": 2, "workers": 1},
         "model": {"backbone": BACKBONE},
-        "train": {"epochs": 3, "warmup_epochs": 1, "batch_size": 2, "lr": 0.01, "precision": "fp32"},
+        "train": {"epochs": epochs, "warmup_epochs": 1, "batch_size": 2, "lr": 0.01, "precision": "fp32"},
     }
     run["train"] |= {"average": "ema", "save_minutes": 0}  # the state is written after each step
     data = run["data"] | {"train": base, "val": base, "test": base, "cache": "frames"}

@@ -62,7 +62,7 @@ class Undisturbed:
 
 def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Kill each phase KILLS times (`short`: some of them SHORT_KILLS times), up to KILLS_A_CHAIN in a row before a run may end."""
-    make_inputs(folder)
+    make_inputs(folder, epochs=2 if short else 3)
     kills = SHORT_KILLS if short else KILLS
     free: SimpleQueue[Victims] = SimpleQueue()
     count = 1 if short else VICTIMS

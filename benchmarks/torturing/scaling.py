@@ -28,8 +28,8 @@ def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None])
     rounds, steps = (1, 2) if short else (5, 12)
     found: dict[str, list[list[dict[str, Any]]]] = {way: [] for way in WAYS}
     for number in range(rounds):
-        for way in WAYS:
-            found[way].append(_run(folder, way, steps=steps, seed=seed, short=short))
+        for way, ranks in _run(folder, steps=steps, seed=seed, short=short).items():
+            found[way].append(ranks)
         say(
             f"round {number + 1} of {rounds}: "
             + ", ".join(f"{way} {_rate(found[way][-1]):.1f} videos/s" for way in WAYS)
@@ -89,9 +89,9 @@ def _rate(ranks: list[dict[str, Any]]) -> float:
     return sum(one["videos"] for one in ranks) / max(one["seconds"] for one in ranks)
 
 
-def _run(folder: Path, way: str, *, steps: int, seed: int, short: bool) -> list[dict[str, Any]]:
-    """What each process of one run measured; they are forked from a process of their own, which has no threads."""
-    settings = {"folder": str(folder), "way": way, "steps": steps, "seed": seed, "short": short}
+def _run(folder: Path, *, steps: int, seed: int, short: bool) -> dict[str, list[dict[str, Any]]]:
+    """What each process measured, way after way; all are forked from a process of their own, which has loaded all and has no threads."""
+    settings = {"folder": str(folder), "steps": steps, "seed": seed, "short": short}
     path = os.pathsep.join(filter(None, (str(BENCHMARKS), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-m", "torturing.scaling", json.dumps(settings)],
@@ -99,8 +99,11 @@ def _run(folder: Path, way: str, *, steps: int, seed: int, short: bool) -> list[
         capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"the processes of {way} failed: {done.stderr[-2000:]}")
-    return [json.loads((folder / f"{way}-{rank}.json").read_text()) for rank in range(WAYS[way][0])]
+        raise RuntimeError(f"the processes failed: {done.stderr[-2000:]}")
+    return {
+        way: [json.loads((folder / f"{way}-{rank}.json").read_text()) for rank in range(ranks)]
+        for way, (ranks, _) in WAYS.items()
+    }
 
 
 def _fork(settings: dict[str, Any]) -> int:
@@ -110,20 +113,22 @@ def _fork(settings: dict[str, Any]) -> int:
 
     import m2clip.train.learner  # noqa: F401
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     fork = multiprocessing.get_context("fork")
-    ranks = WAYS[settings["way"]][0]
-    processes = [fork.Process(target=_learn, args=(settings, rank, ranks, port)) for rank in range(ranks)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    return max(abs(process.exitcode or 0) for process in processes)
+    for way, (ranks, _) in WAYS.items():
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        processes = [fork.Process(target=_learn, args=(settings, way, rank, port)) for rank in range(ranks)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        if any(process.exitcode for process in processes):
+            return 1
+    return 0
 
 
-def _learn(settings: dict[str, Any], rank: int, ranks: int, port: int) -> None:
+def _learn(settings: dict[str, Any], way: str, rank: int, port: int) -> None:
     """The steps of one process."""
     import hashlib
 
@@ -136,6 +141,7 @@ def _learn(settings: dict[str, Any], rank: int, ranks: int, port: int) -> None:
     from m2clip.train.preparation import start_fabric
     from m2clip.train.sharding import clip_gradients, set_up, whole
 
+    ranks, sharding = WAYS[way]
     if ranks > 1:
         numbers = {
             "RANK": rank,
@@ -145,7 +151,7 @@ def _learn(settings: dict[str, Any], rank: int, ranks: int, port: int) -> None:
             "MASTER_PORT": port,
         }
         os.environ.update({name: str(value) for name, value in numbers.items()}, MASTER_ADDR="127.0.0.1")
-    fabric = start_fabric("fp32", sharding=WAYS[settings["way"]][1])  # type: ignore[arg-type]
+    fabric = start_fabric("fp32", sharding=sharding)  # type: ignore[arg-type]
     width, layers, batch_size = (32, 2, 2) if settings["short"] else (256, 6, 8)
     backbone = BackboneConfig(
         image_size=64, patch_size=16, vision_width=width, vision_layers=layers, vision_heads=4,
@@ -199,7 +205,7 @@ def _learn(settings: dict[str, Any], rank: int, ranks: int, port: int) -> None:
         "gradient_bytes": gradient_bytes,
         "exchanged_bytes": exchanged[0] // settings["steps"],
     }
-    (Path(settings["folder"]) / f"{settings['way']}-{rank}.json").write_text(json.dumps(found))
+    (Path(settings["folder"]) / f"{way}-{rank}.json").write_text(json.dumps(found))
 
 
 def _count_exchange(module: Any) -> list[int]:

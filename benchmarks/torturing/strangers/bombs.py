@@ -40,7 +40,7 @@ def _zip(path: Path, pickled: bytes, *, data: bytes = b"", entries: int = 0) -> 
         archive.writestr("a/version", "3")
         archive.writestr("a/data/0", data)
         for n in range(entries):
-            archive.writestr(f"a/data/{n + 1}", b"")
+            archive.writestr(f"a/data/{n + 1}", b"", zipfile.ZIP_STORED)
 
 
 def _link(path: Path, kind: bytes) -> None:
