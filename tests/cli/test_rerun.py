@@ -10,11 +10,13 @@ import pytest
 
 from m2clip.cli import app
 from m2clip.data.manifest import ClassTable, read_manifest
+from m2clip.data.shards.writing import write_shards
 from m2clip.errors import ConfigError
 from m2clip.evaluate import evaluate
 from m2clip.rerun import compare, read_report
 from tests.program import NAMES, Ran, one_sentence
 from tests.small_inputs import TINY, class_folders, tiny_model
+from tests.web_server import body, serving
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +194,24 @@ def test_a_protocol_names_its_lists(m2: Callable[..., Ran], report: Path, tmp_pa
     document = json.loads((tmp_path / "own/report.json").read_text())
     assert [one["setting"] for one in document["run"]["inputs"]] == ["checkpoint", "tests.all.list", "protocol"]
     assert m2("rerun", "own/report.json").code == 0
+
+
+def test_a_report_keeps_no_password_of_an_address(
+    m2: Callable[..., Ran], report: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("M2CLIP_CACHE", str(tmp_path / "cache"))
+    write_shards(read_manifest(tmp_path / "list.csv", classes=ClassTable(NAMES)), tmp_path / "shards", base=tmp_path)
+    with serving() as server:
+        for path in (tmp_path / "shards").iterdir():
+            server.answers[f"/{path.name}"] = body(path.read_bytes())
+        shown = f"{server.url}/shards.parquet"
+        address = f"{shown.replace('//', '//user:hidden@')}?key=private"
+        ran = m2("evaluate", "model.safetensors", "--data", address, "--frames", "3", "--views", "2x1", "--out", "web")
+    assert ran.code == 0, ran.err
+    for path in (tmp_path / "web").iterdir():
+        assert not any(secret in path.read_bytes() for secret in (b"hidden", b"private")), path
+    assert json.loads((tmp_path / "web/report.json").read_text())["run"]["settings"]["data"] == f"{shown}?..."
+    assert f"data is the address {shown}?...; add --fetch" in one_sentence(m2("rerun", "web/report.json"))
 
 
 def test_tuning_and_what_python_measured(m2: Callable[..., Ran], report: Path, tmp_path: Path) -> None:

@@ -25,17 +25,25 @@ def reported(
     from m2clip.provenance import FILE_SETTINGS, provenance
 
     command = cast("Command", context.info_name)
-    inputs = {name: context.params.get(name) for name in FILE_SETTINGS[command] if name != "protocol"}
+    inputs = {name: _shown(context.params.get(name)) for name in FILE_SETTINGS[command] if name != "protocol"}
     if lists is not None:
         inputs = {**inputs, "data": None, "classes": None, **lists}
     return provenance(
         command,
-        {name: _plain(value) for name, value in context.params.items() if name not in DESTINATIONS},
+        {name: _plain(_shown(value)) for name, value in context.params.items() if name not in DESTINATIONS},
         inputs,
         processes=read_launcher(os.environ).count,
         seed=seed,
         versions=versions(),
     )
+
+
+def _shown(value: Any) -> Any:
+    """An option's value; of a web address without what may be secret in it."""
+    from m2clip.data.web import as_written, is_web_address, shown_address
+
+    text = as_written(value) if isinstance(value, str | Path) else ""
+    return shown_address(text) if is_web_address(text) else value
 
 
 def _plain(value: Any) -> Any:

@@ -3,12 +3,15 @@
 import base64
 import http.client
 import io
+import os
+import re
 import ssl
 import time
 import urllib.request
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, urljoin, urlsplit, urlunsplit
 
@@ -47,6 +50,12 @@ DEFAULT_LIMITS = WebLimits()
 def is_web_address(text: str) -> bool:
     """Whether a text is the address of something on the web, not the name of a file."""
     return text[:8].lower().startswith(("http://", "https://"))
+
+
+def as_written(source: str | Path) -> str:
+    """A source as text. A Path merges the slashes of an address; here they are two."""
+    text = os.fspath(source)
+    return re.sub("^(https?:/)(?=[^/])", r"\1/", text, flags=re.IGNORECASE) if isinstance(source, Path) else text
 
 
 def shown_address(url: str) -> str:

@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 from dataclasses import astuple
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from m2clip.data.shards.cache import most_bytes
 from m2clip.data.shards.contents import ListedMember, read_contents
 from m2clip.data.shards.index import INDEX, ShardList, read_index
 from m2clip.data.shards.members import Shard, ShardPlaces, expand_braces
-from m2clip.data.web import is_web_address, shown_address
+from m2clip.data.web import as_written, is_web_address, shown_address
 from m2clip.errors import ConfigError, ManifestError
 
 _log = logging.getLogger("m2clip")
@@ -27,7 +26,7 @@ _PACKED = (".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz")
 
 def names_shards(source: str | Path) -> bool:
     """Whether a source is a set of shards: an index, tar files, a pattern of them, or a folder that holds one of these."""
-    text = _text(source)
+    text = as_written(source)
     if not is_web_address(text) and os.path.isdir(text):
         return os.path.exists(os.path.join(text, INDEX)) or (not _has_folders(text) and bool(_tar_files(text)))
     return _without_query(text).endswith((".tar", INDEX, *_PACKED))
@@ -40,7 +39,7 @@ def read_shards(source: str | Path, *, classes: ClassTable | None = None) -> Sha
     videos (`0001.mp4`, `0001.cls`; or .json with a label, or .txt) and mean what they mean in a list. Raises
     ManifestError, and ConfigError where $M2CLIP_SHARDS_GIB is wrong and shards are to be fetched.
     """
-    text = _text(source)
+    text = as_written(source)
     if not is_web_address(text) and os.path.isdir(text) and os.path.exists(os.path.join(text, INDEX)):
         text = os.path.join(text, INDEX)
     if is_web_address(text):
@@ -51,12 +50,6 @@ def read_shards(source: str | Path, *, classes: ClassTable | None = None) -> Sha
         _log.warning("%s is no index: its shards are fetched to be looked through, once on this machine", _shown(text))
     found = [read_contents(path) for path in _paths(text)]
     return _joined(text, found, classes)
-
-
-def _text(source: str | Path) -> str:
-    """The source as it was written: a Path merges the slashes of an address."""
-    text = os.fspath(source)
-    return re.sub("^(https?:/)(?=[^/])", r"\1/", text, flags=re.IGNORECASE) if isinstance(source, Path) else text
 
 
 def _has_folders(folder: str) -> bool:
