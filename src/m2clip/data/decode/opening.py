@@ -134,7 +134,8 @@ def _refuse_huge_png(content: BinaryIO, name: str) -> None:
     content.seek(0)
     start = content.read(24)
     if len(start) == 24 and start.startswith(b"\x89PNG\r\n\x1a\n") and start[12:16] == b"IHDR":
-        _check_size(*struct.unpack(">II", start[16:24]), name)
+        width, height = struct.unpack(">II", start[16:24])
+        _check_size(width, height, name)
 
 
 def _check_size(width: int, height: int, name: str) -> None:
