@@ -206,3 +206,39 @@ def test_names_in_other_encodings_can_be_told(tmp_path: Path) -> None:
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
         tar.addfile(tarfile.TarInfo(os.fsdecode(b"caf\xe9.mp4")))
     assert [one.name for one in members(path)] == [r"caf\xe9.mp4"]
+
+
+def about_the_next(kind: bytes, content: bytes, *, claimed: int | None = None) -> bytes:
+    """A header that tells of the next member, and that member."""
+    blocks = b""
+    for name, form, size, data in (
+        ("x", kind, claimed or len(content), content),
+        ("a/1.mp4", tarfile.REGTYPE, 3, b"abc"),
+    ):
+        info = tarfile.TarInfo(name)
+        info.type, info.size = form, size
+        blocks += info.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % 512)
+    return blocks + bytes(1024)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE])
+def test_headers_of_endless_digits(tmp_path: Path, kind: bytes) -> None:
+    """Python before 3.11.10 took hours for a megabyte of them."""
+    path = tmp_path / "a.tar"
+    path.write_bytes(about_the_next(kind, b"1" * (1 << 20)))
+    assert "has a header at byte 512 that no tar program writes" in refused(path)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_headers_that_claim_gigabytes(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(about_the_next(kind, b"abc\0", claimed=3 << 30))
+    assert "has a header at byte 512 that no tar program writes" in refused(path)
+
+
+def test_names_of_many_digits_are_names(tmp_path: Path) -> None:
+    name = "7" * 250 + ".mp4"
+    for form in ("gnu", "pax"):
+        assert [one.name for one in members(write_tar(tmp_path / "a.tar", [(name, b"abc")], form=FORMATS[form]))] == [
+            name
+        ]

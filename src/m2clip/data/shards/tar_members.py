@@ -1,15 +1,26 @@
 """The table of contents of a tar file: what lies where. Nothing is ever unpacked to a path that a tar file names."""
 
 import os
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from m2clip.errors import ManifestError
 
 _BLOCK = 512  # bytes
 _TAIL = 1 << 16  # bytes behind the end mark that are looked at; tar programs pad to 10 KiB
+_ABOUT_THE_NEXT = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_MOST_ABOUT = 1 << 20  # bytes of a header that tells of the next member; its name, mostly
+# Python before 3.11.10 looks through digits in a time that grows by their square (CVE-2024-6232). No part of a path is as long.
+_ENDLESS_DIGITS = re.compile(rb"[0-9]{256}")
 # What the reader of Python raises for headers that are no headers: of its own kind, and what it meets on the way there.
 _FAULTS = (tarfile.TarError, ValueError, OverflowError, IndexError, KeyError, EOFError, RecursionError, MemoryError)
 
@@ -35,7 +46,7 @@ def tar_members(file: BinaryIO, *, name: str) -> Iterator[TarMember]:
     size = os.fstat(file.fileno()).st_size
     file.seek(0)
     try:
-        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8") as tar:
+        with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", tarinfo=_bounded(file, name)) as tar:
             yield from _members(tar, size, name)
             file.seek(tar.offset)
             _check_end(file.read(_TAIL), tar.offset, name)
@@ -46,6 +57,26 @@ def tar_members(file: BinaryIO, *, name: str) -> Iterator[TarMember]:
             f"{name} is no whole tar file ({' '.join(str(error).split()) or type(error).__name__}): "
             "fetch or pack it again, without compression"
         ) from error
+
+
+def _bounded(file: BinaryIO, name: str) -> type[tarfile.TarInfo]:
+    """The reader of headers, for this file: ManifestError for what costs too much to look through."""
+
+    class Bounded(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+            found = super().frombuf(buf, encoding, errors)
+            if found.type in _ABOUT_THE_NEXT:
+                begin = file.tell()
+                content = file.read(min(max(found.size, 0), _MOST_ABOUT))
+                file.seek(begin)
+                if found.size > _MOST_ABOUT or _ENDLESS_DIGITS.search(content):
+                    raise ManifestError(
+                        f"{name} has a header at byte {begin} that no tar program writes: pack the files again"
+                    )
+            return found
+
+    return Bounded
 
 
 def _members(tar: tarfile.TarFile, size: int, name: str) -> Iterator[TarMember]:
