@@ -1,14 +1,18 @@
 """What needs no Ray of bulk work on Ray: messages, who is given up, and how much a task does."""
 
+import os
 import re
+import signal
+from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pyarrow as pa
 import pytest
 
 from m2clip.bulk.batches import Asked, AskedVideos, BatchResult, Reading
-from m2clip.bulk.ray_actor import Coordinator
-from m2clip.bulk.ray_engine import batches_a_block, started
+from m2clip.bulk.ray_actor import BatchActor, Coordinator
+from m2clip.bulk.ray_engine import batches_a_block, need, started
 from m2clip.bulk.ray_messages import asked_rows, asked_table, packed, unpacked
 from m2clip.data.dataset import BadFile, DamagedFile
 from m2clip.data.places import Place, ShardMember, WebAddress
@@ -114,3 +118,40 @@ def test_a_cluster_that_is_not_there_is_told_at_once(address: str) -> None:
         started(address, actors=1, bytes_held=0),
     ):
         pass
+
+
+@dataclass
+class Resources:
+    """Stands for a Ray that has just these."""
+
+    of_cluster: dict[str, float]
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self.of_cluster
+
+
+@pytest.mark.parametrize(
+    ("address", "kind", "told"),
+    [
+        (None, "GPU", "this machine has 0 GPUs, and 2 actors need one each: leave out --device cuda"),
+        ("host:1", "CPU", "the Ray at host:1 has 1 CPUs, and 2 actors need one each: ask for fewer workers"),
+    ],
+)
+def test_actors_for_which_there_is_no_room_are_not_waited_for(address: str | None, kind: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        need(Resources({"CPU": 1.0, "memory": 7.0}), address, kind, actors=2)
+    need(Resources({"CPU": 2.0, "GPU": 2.0}), address, kind, actors=2)
+
+
+def test_a_video_that_hangs_ends_its_process_where_nobody_hears_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda *how: ended.append(how))
+
+    def nobody(*_: object, **__: object) -> None:
+        raise TimeoutError
+
+    actor = BatchActor.__new__(BatchActor)
+    actor._get, actor._coordinator, actor._reading = nobody, MagicMock(), Reading(1, 0, 2.0, 0.5)
+    with pytest.raises(TimeoutError):
+        actor._too_slow(0, 9)
+    assert ended == [(os.getpid(), signal.SIGKILL)]

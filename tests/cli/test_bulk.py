@@ -20,6 +20,7 @@ def test_options_of_ray_and_of_tables_are_refused_where_they_do_nothing(
             (["--json", "--ray-address", "auto"], "is for tables: give --out"),
             (["--out", out, "--ray-address", "auto"], "is for --engine ray"),
             (["--out", out, "--engine", "ray", "--workers", 0], "Ray needs one actor or more"),
+            (["--out", out, "--engine", "ray", "--device", "cuda:1"], "is cpu or cuda on Ray"),
             (["--out", out, "--engine", "ray", "--precision", "auto"], "depends on the machine: say fp32 or bf16"),
         ):
             ran = m2(*command, video, *options)

@@ -142,8 +142,10 @@ class BatchActor:
 
     def _too_slow(self, block: int, number: int) -> None:
         reason = "{path} took longer than " + f"{self._reading.file_seconds:g} s to read"
-        self._get(self._coordinator.give_up.remote(block, number, reason), timeout=_TELL_SECONDS)
-        os.kill(os.getpid(), signal.SIGKILL)  # what hangs in the decoder listens to nothing else
+        try:
+            self._get(self._coordinator.give_up.remote(block, number, reason), timeout=_TELL_SECONDS)
+        finally:  # where nobody has heard it, this counts as a death like any other
+            os.kill(os.getpid(), signal.SIGKILL)  # what hangs in the decoder listens to nothing else
 
 
 def _answer(results: Sequence[bytes | None], errors: Sequence[str | None]) -> pa.Table:

@@ -43,7 +43,7 @@ _LONGEST_FOLDER = 40  # Ray puts sockets below it, and the name of a socket has 
 class RayEngine:
     """A Ray cluster, or a Ray of this machine's own that ends with the run.
 
-    `reading.workers` is the number of actors. `address` of the cluster ("auto": that of this machine); None: one is started here. With a
+    `reading.workers` is the number of actors. `address` of the cluster ("auto": that of this machine); None: one is started here. With the
     `device` "cuda" each actor takes a GPU. The machines of a cluster need m2clip, and the videos under the same paths.
     """
 
@@ -52,12 +52,19 @@ class RayEngine:
     device: str = "cpu"
     compiled: bool = False
 
+    @property
+    def _gpus(self) -> int:
+        """Of each actor."""
+        return int(self.device == "cuda")
+
     def results(self, work: Work, asked: Sequence[Asked], batches: Sequence[range]) -> Iterator[BatchResult]:
         """See `run.Engine`: what comes of the batches, as they are done. ConfigError where there is no such cluster."""
         table = asked_table(asked)
         starts = np.array([*(batch.start for batch in batches), len(asked)], np.int64)
         size = batches_a_block(len(batches), self.reading, in_stretches=work.every_seconds is not None)
         with started(self.address, actors=self.reading.workers, bytes_held=_bytes_held(work, table)) as ray:
+            for kind in ("CPU", "GPU") if self._gpus else ("CPU",):
+                need(ray, self.address, kind, actors=self.reading.workers)
             name = f"bulk-{uuid.uuid4()}"
             shared = [ray.put(one) for one in (work, table, starts)]
             coordinator = ray.remote(Coordinator).options(name=name, namespace=NAMESPACE, num_cpus=0).remote(shared)
@@ -93,7 +100,7 @@ class RayEngine:
             batch_size=1,
             batch_format="pyarrow",
             num_cpus=1,
-            num_gpus=1 if self.device.startswith("cuda") else 0,
+            num_gpus=self._gpus,
         )
         batch: Any
         for batch in found.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"):
@@ -135,7 +142,6 @@ def started(address: str | None, *, actors: int, bytes_held: int) -> Iterator[An
                 f"no Ray answers at {address} ({_reason(error)}): start one with ray start --head, or leave the address out"
             ) from None
         try:
-            _need_cpus(ray, address, actors)
             yield ray
         finally:
             ray.shutdown()
@@ -183,9 +189,10 @@ def _reason(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
-def _need_cpus(ray: Any, address: str, actors: int) -> None:
-    cpus = int(ray.cluster_resources().get("CPU", 0))
-    if cpus < actors:
-        raise ConfigError(
-            f"the Ray at {address} has {cpus} CPUs, and {actors} actors need one each: ask for fewer workers"
-        )
+def need(ray: Any, address: str | None, kind: str, *, actors: int) -> None:
+    """ConfigError where not every actor would get its "CPU" or "GPU", for which Ray would wait without end."""
+    there = int(ray.cluster_resources().get(kind, 0))
+    if there < actors:
+        place = "this machine" if address is None else f"the Ray at {address}"
+        remedy = "ask for fewer workers" if there else "leave out --device cuda"
+        raise ConfigError(f"{place} has {there} {kind}s, and {actors} actors need one each: {remedy}")

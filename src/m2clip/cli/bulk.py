@@ -71,6 +71,10 @@ def chosen_engine(
         return LocalEngine(reading)
     if workers < 1:
         raise typer.BadParameter("Ray needs one actor or more", param_hint="--workers")
+    if device not in (None, "cpu", "cuda"):
+        raise typer.BadParameter(
+            "is cpu or cuda on Ray, which gives each actor a GPU of its own", param_hint="--device"
+        )
     from m2clip.bulk.ray_engine import RayEngine, import_ray
 
     import_ray()  # it may not be there, which is said before model and list are read
