@@ -38,7 +38,7 @@ test-lowest: $(VENV)-lowest/.installed
 
 test-newest:
 	$(PYTHON) -m venv $(VENV)-newest
-	$(VENV)-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --editable '.[dev]'
+	$(VENV)-newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --upgrade-strategy eager --editable '.[dev]'
 	$(VENV)-newest/bin/python -m pytest -n $(JOBS) --dist worksteal
 
 $(VENV)-lowest/.installed: pyproject.toml constraints/lowest.txt
@@ -56,7 +56,7 @@ check: setup
 bench: setup
 	$(BIN)/python benchmarks/bench.py run
 
-# What docs/reliability.md tells: kills, broken files, many processes; exit code 1 where anything was lost.
+# What docs/reliability.md tells: kills, broken files, many processes; fails where anything was lost.
 torture: setup
 	$(BIN)/python benchmarks/torture.py
 
@@ -70,7 +70,7 @@ constraints:
 	echo 'setuptools>=77' | uv pip compile pyproject.toml - --extra dev --resolution lowest-direct --python-version 3.11 \
 		--python-platform linux --quiet --no-header --no-annotate --upgrade --output-file constraints/lowest.txt
 
-# Asks a database of known vulnerabilities about all that constraints/ci.txt pins; exit code 3 where none can be reached.
+# Asks a database of known vulnerabilities about all that constraints/ci.txt pins; fails with Error 3 where none can be reached.
 audit: setup
 	$(BIN)/python constraints/audit.py
 
