@@ -64,3 +64,10 @@ def test_the_page_tells_of_every_python_that_the_package_names() -> None:
     assert named[0] == PROJECT["project"]["requires-python"].removeprefix(">=")
     told = set(re.findall(r"Python (3\.\d+)", PAGE))
     assert set(named) <= told
+
+
+def test_the_environments_that_make_makes_are_ignored() -> None:
+    """By git, and so by ruff, which reads .gitignore."""
+    made = set(re.findall(r"\$\(VENV\)(-\w+)/", (ROOT / "Makefile").read_text()))
+    assert made == {"-lowest", "-newest"}
+    assert ".venv*/" in (ROOT / ".gitignore").read_text().splitlines()
