@@ -1,6 +1,7 @@
 """Shared fixtures: the folder beside the checkout, a cache of the tests' own, threads that parallel workers can share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,15 @@ def _one_thread_per_worker() -> None:
         import torch
 
         torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _no_priority() -> Iterator[None]:
+    """SVT-AV1, with which tests write videos, gives its caller's thread real-time priority where it may, as root.
+
+    All that this thread starts afterwards would have it, too, and processes that wait for each other by asking again and again
+    would leave nothing of the machine to those they wait for.
+    """
+    yield
+    if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

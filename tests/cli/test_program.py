@@ -26,7 +26,7 @@ def test_help_loads_nothing_heavy() -> None:
     commands = run.stdout.partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in commands if line.startswith("  ") and line[2] != " "] == [
         "demo", "train", "evaluate", "classify", "timeline", "embed", "index", "search", "serve", "explain", "tune-strength",
-        "calibrate", "study", "convert", "export", "push", "info", "data",
+        "calibrate", "study", "rerun", "convert", "export", "push", "info", "data",
     ]  # fmt: skip
 
 
@@ -252,5 +252,6 @@ def test_a_process_that_lost_the_others_says_so_in_one_sentence(
     assert (ran.code, ran.out) == (1, "")
     assert (
         ran.err
-        == "m2clip: another process of this run has ended, and this one with it; the other one's words tell why\n"
+        == "m2clip: another process of this run has ended, and this one with it; the other one's words tell why "
+        "([../third_party/gloo/gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:5)\n"
     )
