@@ -3,7 +3,8 @@
 It is told by the environment what to do, so that processes which the first one starts are watched, too, and share one count:
 TRIPWIRE_FOLDER below which operations count, TRIPWIRE_COUNT a file with a byte for each of them, TRIPWIRE_AT the one that kills (0: none),
 TRIPWIRE_MAIN the process that is killed (0: all of its group). With TRIPWIRE_TORN nothing happens at once, but the first file that the
-process makes longer than so many bytes is cut there, and the process dies.
+process makes longer than so many bytes is cut there, and the process dies; not one that reads videos for another, whose death
+costs the video that it was at, by design, and not the run.
 Only the standard library is needed: it is loaded at the start of each interpreter.
 """
 
@@ -44,6 +45,8 @@ def arm() -> None:
             return
         os.write(count, b".")  # appended, so that several processes count as one
         if os.lseek(count, 0, os.SEEK_CUR) == at:
+            if torn and _reads_for_another():
+                return
             if torn:
                 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # Python ignores it: a write would fail instead
                 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -54,6 +57,12 @@ def arm() -> None:
                 os.killpg(0, signal.SIGKILL)
 
     sys.addaudithook(watch)
+
+
+def _reads_for_another() -> bool:
+    """Readers are the daemons among the processes that multiprocessing starts."""
+    processes = sys.modules.get("multiprocessing.process")
+    return processes is not None and processes.current_process().daemon
 
 
 def _below(path: Any, folder: str) -> bool:
