@@ -27,7 +27,7 @@ from m2clip.bulk.wanted_videos import wanted_videos
 from m2clip.bulk.work import EmbeddingWork
 
 VIDEOS, ACTORS = 96, 2
-ROWS, ROWS_SHORT = 1_000_000, 2_000
+ROWS, ROWS_SHORT = 200_000, 2_000
 _MOTIONS = ("moving up", "growing", "moving left to right")
 _GONE_SECONDS = 300.0  # at most; two helpers of Ray look for its death once a minute
 # Runs the command line and counts the batches that the table has taken in a file, by whose length another process knows how far it is.

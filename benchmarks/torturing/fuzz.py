@@ -14,7 +14,7 @@ from torturing.strangers.bombs import make_bombs
 from torturing.strangers.good_files import make_good_files
 from torturing.strangers.reading import outcome
 
-BROKEN, SHORT_BROKEN = 300, 6
+BROKEN, SHORT_BROKEN = 120, 6
 """Of each kind; a multiple of the number of ways to break a file."""
 WORKERS = 2
 SILENCE_SECONDS = 30.0
