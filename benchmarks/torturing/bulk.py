@@ -1,4 +1,4 @@
-"""Bulk work: a Ray run one of whose actors is killed, a run whose driver is killed, and the driver with a list of a million videos."""
+"""Bulk work: a Ray run one of whose actors is killed, a run whose driver is killed, and the driver with a long list."""
 
 import csv
 import os
