@@ -156,17 +156,18 @@ class _Chain:
     def run(self, victims: Victims, first: int, kills: int, of: int) -> None:
         """Kills number `first` to `first + kills` of all `of`, then one run to the end."""
         self._place.mkdir(parents=True)
-        begun = False
+        begun = missed = False
         while len(self.kills) < kills and self.runs < MOST_RUNS * kills and not self.faults:
-            kill = self._kill(first + len(self.kills), of, begun=begun)
+            kill = self._kill(first + len(self.kills), of, anywhere=begun or missed)
             ended = self._start(victims, kill)
             begun = True
             if ended.code == self._command.code:  # it was faster than the killer: a run like one without a break
                 self._compare()
                 shutil.rmtree(self._place)
                 self._place.mkdir()
-                begun = False
+                begun, missed = False, True
             else:
+                missed = False
                 self.kills.append(kill)
                 self._since_whole.append(kill)
         if not self.faults:
@@ -175,13 +176,14 @@ class _Chain:
         if not self.faults:
             shutil.rmtree(self._place)
 
-    def _kill(self, number: int, of: int, *, begun: bool) -> Kill:
+    def _kill(self, number: int, of: int, *, anywhere: bool) -> Kill:
         how = self._phase.moments[number % len(self._phase.moments)]
         everything = self._chance.random() < 0.5
         if how == "moment":
             return Kill(seconds=self._chance.uniform(0, self._whole.seconds), everything=everything)
-        # The first kills of a folder are spread evenly over all of its operations; after them fewer are left.
-        share = (number + self._chance.random()) / of if not begun else self._chance.random()
+        # The first kills of a folder are spread evenly over all of its operations; after them fewer are left. Where one has killed
+        # nothing, such as in a write of a reader, another place is taken.
+        share = self._chance.random() if anywhere else (number + self._chance.random()) / of
         operation = 1 + int(share * self._whole.operations)
         if how == "torn":
             return Kill(
