@@ -111,6 +111,7 @@ class Victims:
         settings: Mapping[str, float] | None = None,
     ) -> Ended:
         """Run `m2clip ARGUMENTS` in a folder. `settings`: numbers to be put in place of those of a module, "m2clip.x:NAME"."""
+        log.touch()  # the kill may come before the command has opened it
         order = _Order(
             list(arguments),
             str(folder),
