@@ -120,7 +120,7 @@ def test_killed_in_an_epoch_and_in_a_save(tmp_path: Path, videos: Path, undistur
             env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
         )
         assert process.returncode == -signal.SIGKILL, process.stderr
         assert torch.load(out / "last.state.pt", weights_only=True)["epochs_done"] == 1
