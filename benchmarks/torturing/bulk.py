@@ -31,7 +31,7 @@ ROWS, ROWS_SHORT = 200_000, 2_000
 _MOTIONS = ("moving up", "growing", "moving left to right")
 _GONE_SECONDS = 300.0  # at most; two helpers of Ray look for its death once a minute
 # Runs the command line and counts the batches that the table has taken in a file, by whose length another process knows how far it is.
-_DRIVER = """
+DRIVER = """
 import sys
 from m2clip.bulk.growing_table import GrowingTable
 from m2clip.cli import main
@@ -163,7 +163,7 @@ def _counted(out: Path) -> dict[str, int]:
 def _killed_driver(videos: Path, folder: Path) -> dict[str, Any]:
     count, out = folder / "count", folder / "driver.parquet"
     count.touch()
-    command = [sys.executable, "-c", _DRIVER, str(count), "embed", str(videos), "--out", str(out), "--engine", "ray"]
+    command = [sys.executable, "-c", DRIVER, str(count), "embed", str(videos), "--out", str(out), "--engine", "ray"]
     command += ["--workers", str(ACTORS), "--batch-size", "2"]
     started = time.perf_counter()
     with (folder / "told").open("w+", encoding="utf-8") as told:

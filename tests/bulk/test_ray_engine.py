@@ -24,6 +24,10 @@ from m2clip.bulk.work import EmbeddingWork, Work
 from m2clip.errors import M2CLIPError
 from tests.small_inputs import moving_square, tiny_model, write_video
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+from torturing.bulk import DRIVER
+
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow  # Ray starts in ten seconds, and each actor in four
 
@@ -44,20 +48,6 @@ class EndAtPoison:
             StretchDataset._item = read_or_die
 
 sys.meta_path.insert(0, EndAtPoison())
-"""
-# Runs the command line, and tells a file how many rows are safe.
-DRIVER = """
-import sys
-from m2clip.bulk.growing_table import GrowingTable
-from m2clip.cli import main
-
-count, add = open(sys.argv.pop(1), "ab", buffering=0), GrowingTable.add
-def add_and_count(self, rows):
-    add(self, rows)
-    self.save()
-    count.write(b"." * len(rows))
-GrowingTable.add = add_and_count
-main()
 """
 
 
