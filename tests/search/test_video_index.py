@@ -67,7 +67,9 @@ def test_an_approximate_index_gives_true_cosines(
         hits += len({one.path for one in found} & {f"/v/{n}.mp4" for n in np.argsort(-cosines)[:10]})
         for one in found:
             assert one.score == pytest.approx(cosines[int(Path(one.path).stem)], abs=1e-5)
-    assert hits >= 180
+    # The rotation before the one-bit codes is drawn anew for each index: 176 to 189 of 200 in 25 of them. With a quarter of the
+    # candidates compared exactly it was 112 to 141, with none beyond the ten 38 to 59.
+    assert hits >= 155
     # Later rows are found, too, and removed ones are not.
     more = write(tmp_path / "b.parquet", unit_rows(1, source.dim, seed=9), source, first=900)
     assert build_index([both[0], more], place, approximate_from=1000).removed == 1099
