@@ -1,6 +1,8 @@
-"""Files on their way into a folder that several processes fill: each is written under another name, and there whole or not at all.
+"""Files that come to their place whole or not at all: each is written under another name first.
 
-A process that is killed leaves its draft behind. It held a lock on it while it lived, so the next one can tell, and sweeps it away.
+Where one process writes, a file is `replacing` another, and what a killed process leaves is overwritten by the next. Into a folder that
+several processes fill goes a `draft`: its process holds a lock on it while it lives, so others can tell when it is dead, and sweep it
+away.
 """
 
 import os
@@ -17,6 +19,31 @@ _DEAD_SECONDS = 24 * 3600.0  # where a file system knows no locks: after this a 
 
 
 @contextmanager
+def synced(path: Path) -> Iterator[BinaryIO]:
+    """A new file, open for writing, in place of any before; afterwards its bytes are on the disk, so that it can get another name."""
+    path.unlink(missing_ok=True)  # a link, too, which would lead elsewhere
+    with path.open("xb") as file:
+        yield file
+        _sync(file)
+
+
+@contextmanager
+def replacing(path: Path, *, draft: Path | None = None) -> Iterator[BinaryIO]:
+    """A file to write that replaces `path` when the block has ended and all of it is on the disk; for one process at a time.
+
+    Until then it is called `draft`, by default beside `path`. After an error it is gone. Raises OSError where it cannot be written.
+    """
+    draft = path.with_name(path.name + DRAFT) if draft is None else draft
+    try:
+        with synced(draft) as file:
+            yield file
+        os.replace(draft, path)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
 def draft(path: Path) -> Iterator[BinaryIO]:
     """A file to write in the folder of `path`, which it replaces when the block has ended and all of it is on the disk.
 
@@ -26,8 +53,7 @@ def draft(path: Path) -> Iterator[BinaryIO]:
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut could leave the name with nothing behind it
+            _sync(file)
             os.replace(name, path)
     finally:
         with suppress(OSError):
@@ -43,6 +69,12 @@ def sweep(path: str) -> None:
                 os.unlink(path)
         finally:
             os.close(descriptor)
+
+
+def _sync(file: BinaryIO) -> None:
+    """Without it a power cut could leave the new name with nothing behind it."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _locked(folder: Path) -> tuple[int, str]:

@@ -172,7 +172,7 @@ def test_the_picture_holds_what_the_model_sees(
             left, bottom = 4 + column * 68, 4 + (row + 1) * height - 8
             middle = picture[bottom - 16, left + 16]
             assert abs(middle - 6 * indices[row, column]).max() == 0, (row, column)
-    assert not list((tmp_path / "new").glob("*.part"))
+    assert not list((tmp_path / "new").glob("*.draft"))
 
 
 def test_a_training_clip_as_a_picture(m2: Callable[..., Ran], numbered: Path, config: Path, tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch) -> None:
     def no_space(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("m2clip.model.saving.os.fsync", no_space)
+    monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(
         CheckpointError, match=r"cannot be written \(No space left on device\); the file of before is still there"
     ):

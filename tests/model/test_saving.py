@@ -36,7 +36,7 @@ def test_a_file_is_replaced_and_folders_are_made(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_save_left_is_overwritten(tmp_path: Path) -> None:
-    (tmp_path / ".file.bin.partial").write_bytes(b"much more than is written now")
+    (tmp_path / "file.bin.draft").write_bytes(b"much more than is written now")
     replace_file(tmp_path / "file.bin", b"new")
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file.bin", b"new")]
 

@@ -8,10 +8,10 @@ are the ledger: a video that comes twice counts once.
 import os
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from m2clip.bulk.row_table import KEY_COLUMNS, ROWS_AT_A_TIME, RowTable, TableForm
 from m2clip.bulk.wanted_videos import Key, State, WantedVideos
 from m2clip.data.shards.file_lock import file_lock
+from m2clip.drafts import DRAFT, replacing
 from m2clip.errors import ConfigError
 from m2clip.report.files import results_file, results_folder
 
@@ -62,8 +63,8 @@ class GrowingTable:
             self._lock.close()
 
     def _read_keys(self) -> None:
-        for draft in (*self._folder.glob("*.draft"), _draft_of(self._out)):
-            draft.unlink(missing_ok=True)  # of a run that was killed while it wrote
+        for left in (*self._folder.glob(f"*{DRAFT}"), self._out.with_name(self._out.name + DRAFT)):
+            left.unlink(missing_ok=True)  # of a run that was killed while it wrote
         self._files = [self._out] if self._out.exists() else []
         self._files += sorted(self._folder.glob("*.parquet"), key=_number)
         self._next_number = 1 + max([_number(file) for file in self._files if file != self._out], default=0)
@@ -104,8 +105,8 @@ class GrowingTable:
         if any(map(len, self._pending)):
             file = self._folder / f"{self._next_number:06d}.parquet"
             rows = pa.concat_tables(self._pending)
-            with _whole(file, kept=self._folder) as draft:
-                pq.write_table(rows, draft, use_dictionary=list(self._form.repeated))
+            with _whole(file, kept=self._folder) as new:
+                pq.write_table(rows, new, use_dictionary=list(self._form.repeated))
             self._note(rows, len(self._files))
             self._files.append(file)
             self._next_number += 1
@@ -141,8 +142,8 @@ class GrowingTable:
         """Rows are grouped by their number alone, so that the file does not tell at which moments parts were written."""
         count, waiting = 0, self._form.schema.empty_table()
         with (
-            _whole(self._out, kept=self._folder) as draft,
-            pq.ParquetWriter(draft, self._form.schema, use_dictionary=list(self._form.repeated)) as writer,
+            _whole(self._out, kept=self._folder) as new,
+            pq.ParquetWriter(new, self._form.schema, use_dictionary=list(self._form.repeated)) as writer,
         ):
             for rows in self._in_order(dropped, positions):
                 waiting = pa.concat_tables([waiting, rows])
@@ -221,39 +222,17 @@ def _number(part: Path) -> int:
     return int(part.stem) if part.stem.isdigit() else 0
 
 
-def _draft_of(path: Path) -> Path:
-    return path.with_name(path.name + ".draft")
-
-
-class _whole:
-    """A file to write beside `path`, which takes its place when all of it is on the disk; after an error it is gone.
+@contextmanager
+def _whole(path: Path, *, kept: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` as `replacing` does.
 
     ConfigError where it cannot be written; it says that what was done before is `kept` there.
     """
-
-    def __init__(self, path: Path, *, kept: Path) -> None:
-        self._path, self._draft, self._kept = path, _draft_of(path), kept
-
-    def __enter__(self) -> Path:
-        return self._draft
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is not None:
-                raise error
-            with self._draft.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(self._draft, self._path)
-        except OSError as failure:
-            self._draft.unlink(missing_ok=True)
-            reason = os.strerror(failure.errno) if failure.errno else str(failure)
-            raise ConfigError(
-                f"{self._path} cannot be written ({reason}): make room or give another place, and run the command again; "
-                f"what was done before is kept in {self._kept}"
-            ) from None
-        except BaseException:
-            self._draft.unlink(missing_ok=True)
-            if error is None:
-                raise
+    try:
+        with replacing(path) as file:
+            yield file
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be written ({error.strerror or error}): make room or give another place, and run the command again; "
+            f"what was done before is kept in {kept}"
+        ) from None

@@ -15,7 +15,7 @@ from m2clip import __version__
 from m2clip.check.reading import FileFacts, ReadJob, facts_of
 from m2clip.data.places import Place, ShardMember
 from m2clip.errors import M2CLIPError
-from m2clip.report.files import whole_file
+from m2clip.report.files import append, whole_file
 
 _FORMAT = 2  # to be raised when `read_file` reads anything else than before
 _AGAIN = ("crashes-decoder", "takes-too-long", "too-large")
@@ -74,8 +74,7 @@ class KeptFacts:
     def _write(self, line: bytes) -> None:
         assert self._file is not None
         with self._told():
-            while line:  # of a disk that is nearly full the system takes a part, and tells at the next try
-                line = line[self._file.write(line) :]
+            append(self._file, line)
 
     @contextmanager
     def _told(self) -> Iterator[None]:

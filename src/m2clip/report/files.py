@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
+from m2clip.drafts import replacing
 from m2clip.errors import ConfigError, M2CLIPError
 
 
@@ -41,20 +41,13 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
 
     Raises M2CLIPError, one sentence, where the disk is full or the folder cannot be written to; what was there stays.
     """
-    part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
+        with replacing(path) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())  # else a power cut could leave the new name with nothing behind it
-        os.replace(part, path)
     except OSError as error:
         raise M2CLIPError(
             f"{path} cannot be written ({error.strerror or error}); free space or choose a folder that can be written to"
         ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -62,6 +55,12 @@ def write_whole(path: Path, content: str | bytes) -> None:
     with whole_file(path) as file:
         # File names need not be valid Unicode: Python's stand-ins for their odd bytes are written as JSON escapes.
         file.write(content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content)
+
+
+def append(file: io.FileIO, content: bytes) -> None:
+    """Write all of it at once, past no buffer. Raises OSError: the system tells of a full disk only when not even a part fits."""
+    while content:
+        content = content[file.write(content) :]
 
 
 def json_text(document: Any) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from m2clip.report.files import append
+
 FOLDER = "tensorboard"
 _OWN = "events.out.tfevents.*.m2clip"
 
@@ -59,12 +61,6 @@ class Curves:
     def close(self) -> None:
         """Nothing is written any more."""
         self._file.close()
-
-
-def append(file: io.FileIO, content: bytes) -> None:
-    """Write all of it at once, past no buffer. Raises OSError: the system tells of a full disk only when not even a part fits."""
-    while content:
-        content = content[file.write(content) :]
 
 
 def event_files(folder: Path) -> list[Path]:

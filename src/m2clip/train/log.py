@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from m2clip.errors import M2CLIPError
-from m2clip.train.curves import FOLDER, Curves, append, event_files
+from m2clip.report.files import append
+from m2clip.train.curves import FOLDER, Curves, event_files
 
 LOG_NAME = "metrics.jsonl"
 

@@ -19,6 +19,7 @@ from m2clip.data.shards.file_lock import file_lock
 from m2clip.data.shards.index import INDEX, write_index
 from m2clip.data.shards.packing import LeftOut, PackedShard, PackedVideo, PackingList, fill
 from m2clip.data.shards.tar_writer import TarWriter
+from m2clip.drafts import replacing, synced
 from m2clip.errors import ConfigError, ManifestError, VideoError
 
 _FORMAT = 1
@@ -87,7 +88,7 @@ def write_shards(
             start = shards[-1].end if shards else 0
             while start < len(videos):
                 draft = work / "shard.draft"
-                with _written(draft) as file:
+                with synced(draft) as file:
                     shard = fill(
                         TarWriter(file), _name(len(shards)), videos, start, base=base, scratch=work, most_bytes=shard_bytes,
                         most_videos=shard_samples, judge=judge, progress=progress,
@@ -96,16 +97,14 @@ def write_shards(
                 left_out += shard.left_out
                 if shard.videos:  # else the list ends with bad ones only
                     os.replace(draft, out / shard.name)
-                    with _written(work / "record.draft") as file:
+                    with replacing(work / f"{shard.name}.json") as file:
                         file.write(json.dumps(asdict(shard)).encode())
-                    os.replace(work / "record.draft", work / f"{shard.name}.json")
                     shards.append(shard)
             if shards:
                 rows = videos.rows(shards)
                 head = [{key: getattr(one, key) for key in ("name", "size", "sha256")} for one in shards]
-                with _written(work / "index.draft") as file:
+                with replacing(out / INDEX, draft=work / "index.draft") as file:
                     write_index(file, rows, head, ClassTable(manifest.class_names, manifest.further_texts))
-                os.replace(work / "index.draft", out / INDEX)
             os.rename(work, out / _DONE)
             shutil.rmtree(out / _DONE, ignore_errors=True)
     except OSError as error:
@@ -143,9 +142,8 @@ def _work_folder(out: Path, settings: dict[str, Any]) -> Iterator[Path]:
                     f"{out} holds the beginning of other shards (another list, classes or settings): go on with those, or give "
                     "another folder"
                 )
-            with _written(work / "settings.draft") as file:
+            with replacing(path) as file:
                 file.write(json.dumps(settings).encode())
-            os.replace(work / "settings.draft", path)
             yield work
     except BlockingIOError:
         raise ConfigError(
@@ -164,13 +162,3 @@ def _finished(work: Path, out: Path, number: int) -> PackedShard | None:
     videos = [PackedVideo(**row) for row in record.pop("videos")]
     left_out = [LeftOut(**row) for row in record.pop("left_out")]
     return PackedShard(**record, videos=videos, left_out=left_out)
-
-
-@contextmanager
-def _written(draft: Path) -> Iterator[Any]:
-    """A new file, open for writing; afterwards its bytes are on the disk, so that it can get its name."""
-    draft.unlink(missing_ok=True)
-    with open(draft, "xb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
