@@ -18,6 +18,11 @@ def test_options_of_ray_and_of_tables_are_refused_where_they_do_nothing(
         for options, reason in (
             (["--json", "--engine", "ray"], "is for tables: give --out"),
             (["--json", "--ray-address", "auto"], "is for tables: give --out"),
+            (["--json", "--workers", 2], "--workers: is for tables: give --out"),
+            (["--json", "--batch-size", 8], "--batch-size: is for tables: give --out"),
+            (["--json", "--file-seconds", 300], "--file-seconds: is for tables: give --out"),
+            (["--json", "--most-lost", 0.5], "--most-lost: is for tables: give --out"),
+            (["--json", "--classes", "c.csv"], "--classes: is for tables: give --out"),
             (["--out", out, "--ray-address", "auto"], "is for --engine ray"),
             (["--out", out, "--engine", "ray", "--workers", 0], "Ray needs one actor or more"),
             (["--out", out, "--engine", "ray", "--device", "cuda:1"], "is cpu or cuda on Ray"),

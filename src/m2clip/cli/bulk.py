@@ -32,12 +32,11 @@ RayAddress = Annotated[
 ]
 
 
-def need_table(out: Path | None, **given: Any) -> None:
-    """Refuse options that are for tables where none is made; `given` are those that have a value only where they were written."""
-    for name, value in given.items():
-        if out is None and value is not None:
-            option = "--" + name.replace("_", "-")
-            raise typer.BadParameter("is for tables: give --out FILE.parquet", param_hint=option)
+# Options of which each does something where a table is made, and nothing elsewhere.
+_FOR_TABLES = (
+    *("every", "root", "classes", "batch_size", "workers", "file_seconds", "most_lost"),
+    *("engine", "ray_address"),
+)
 
 
 def model_device(engine: EngineName, device: str | None, precision: PrecisionName) -> str | None:
@@ -49,23 +48,18 @@ def model_device(engine: EngineName, device: str | None, precision: PrecisionNam
     return "cpu"
 
 
-def chosen_engine(
-    engine: EngineName,
-    *,
-    ray_address: str | None,
-    device: str | None,
-    compiled: bool,
-    batch_size: int,
-    workers: int,
-    file_seconds: float,
-    most_lost: float,
-) -> "Engine":
-    """The engine that these options ask for."""
+def chosen_engine(context: typer.Context) -> "Engine | None":
+    """The engine that the options of embed or classify ask for; None without --out, where options for tables are refused."""
+    given = context.params
+    if given["out"] is None:
+        _refuse_table_options(context)
+        return None
     from m2clip.bulk.batches import Reading
     from m2clip.bulk.run import LocalEngine
 
-    reading = Reading(batch_size, workers, file_seconds, most_lost)
-    if engine is EngineName.local:
+    workers, device, ray_address = given["workers"], given["device"], given["ray_address"]
+    reading = Reading(given["batch_size"], workers, given["file_seconds"], given["most_lost"])
+    if given["engine"] is EngineName.local:
         if ray_address is not None:
             raise typer.BadParameter("is for --engine ray", param_hint="--ray-address")
         return LocalEngine(reading)
@@ -79,7 +73,14 @@ def chosen_engine(
 
     import_ray()  # it may not be there, which is said before model and list are read
 
-    return RayEngine(reading, address=ray_address, device=device or "cpu", compiled=compiled)
+    return RayEngine(reading, address=ray_address, device=device or "cpu", compiled=given["compiled"])
+
+
+def _refuse_table_options(context: typer.Context) -> None:
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in _FOR_TABLES and source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter("is for tables: give --out FILE.parquet", param_hint=parameter.opts[0])
 
 
 def make_table(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from m2clip.cli.bulk import EngineName, EngineOption, RayAddress, chosen_engine, make_table, model_device, need_table
+from m2clip.cli.bulk import EngineName, EngineOption, RayAddress, chosen_engine, make_table, model_device
 from m2clip.cli.options import (
     BatchSize,
     Checkpoint,
@@ -41,6 +41,7 @@ Sources = Annotated[
 
 
 def embed(
+    context: typer.Context,
     sources: Sources,
     out: Annotated[
         Path | None,
@@ -79,25 +80,7 @@ def embed(
     """
     if out is None and not json:
         raise typer.BadParameter("say where the embeddings go: --out FILE.parquet, or --json", param_hint="--out")
-    need_table(
-        out,
-        every=every,
-        root=root,
-        classes=classes,
-        ray_address=ray_address,
-        engine=None if engine is EngineName.local else engine,
-    )
-    if out is not None:
-        chosen = chosen_engine(
-            engine,
-            ray_address=ray_address,
-            device=device,
-            compiled=compiled,
-            batch_size=batch_size,
-            workers=workers,
-            file_seconds=file_seconds,
-            most_lost=most_lost,
-        )
+    chosen = chosen_engine(context)
     recognizer = make_recognizer(
         checkpoint,
         weights=weights,
@@ -108,7 +91,7 @@ def embed(
         precision=precision,
         compiled=compiled and engine is EngineName.local,
     )
-    if out is None:
+    if out is None or chosen is None:
         results, code = for_each_video(
             sources, lambda _, opened: {"embedding": recognizer.embed(opened).tolist()}, bar=True
         )

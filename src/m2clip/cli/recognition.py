@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from m2clip.cli.bulk import EngineName, EngineOption, RayAddress, chosen_engine, make_table, model_device, need_table
+from m2clip.cli.bulk import EngineName, EngineOption, RayAddress, chosen_engine, make_table, model_device
 from m2clip.cli.options import (
     BatchSize,
     Checkpoint,
@@ -53,6 +53,7 @@ Sources = Annotated[
 
 
 def classify(
+    context: typer.Context,
     videos: Sources,
     labels: LabelsOption = None,
     labels_file: LabelsFile = None,
@@ -88,20 +89,7 @@ def classify(
 
     With --out, of many videos; what is in the table already and has not changed is skipped, also after a run that was killed.
     """
-    need_table(
-        out, root=root, classes=classes, ray_address=ray_address, engine=None if engine is EngineName.local else engine
-    )
-    if out is not None:
-        table_engine = chosen_engine(
-            engine,
-            ray_address=ray_address,
-            device=device,
-            compiled=compiled,
-            batch_size=batch_size,
-            workers=workers,
-            file_seconds=file_seconds,
-            most_lost=most_lost,
-        )
+    table_engine = chosen_engine(context)
     names = split_labels(labels)
     source = text_source(templates, texts)
     recognizer = make_recognizer(
@@ -123,7 +111,7 @@ def classify(
         "threshold": prepared.threshold(strength=recognizer.model.strength),
         "texts": dict(zip(prepared.names, prepared.texts, strict=True)),
     }
-    if out is not None:
+    if out is not None and table_engine is not None:
         from m2clip.bulk.label_table import LabelSource
         from m2clip.bulk.source_model import SourceModel
         from m2clip.bulk.work import LabelWork
