@@ -60,3 +60,14 @@ def _no_priority() -> Iterator[None]:
     yield
     if hasattr(os, "sched_getscheduler") and os.sched_getscheduler(0) != os.SCHED_OTHER:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """How many threads share a product changes its last bits."""
+    import torch  # not where tests are collected only
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -6,6 +6,11 @@ Each message is one sentence that says what is wrong, where, and what to do; the
 import signal
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of other people's code says in its first line; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
 class M2CLIPError(ValueError):
     """Base of every error that bad input causes."""
 

@@ -1,4 +1,4 @@
-"""What needs no Ray of bulk work on Ray: messages, who is given up, and how much a task does."""
+"""Bulk work on Ray as far as none need run: messages, who is given up, how much a task does, and a cluster that is not there."""
 
 import os
 import re
@@ -60,7 +60,7 @@ def test_a_result_comes_out_of_its_bytes_with_the_numbers_of_the_whole_list() ->
 
 
 def test_a_video_at_which_two_actors_died_is_given_up() -> None:
-    coordinator = Coordinator([])
+    coordinator = Coordinator([], actors=1)
     assert coordinator.begin(3) == (1, {}, False)  # and dies, nobody knows where
     assert coordinator.begin(3) == (2, {}, False)
     coordinator.at(3, 40)
@@ -79,7 +79,7 @@ def test_a_video_at_which_two_actors_died_is_given_up() -> None:
 
 
 def test_a_block_whose_encoding_ends_two_actors_and_a_video_that_hangs_are_given_up() -> None:
-    coordinator = Coordinator([])
+    coordinator = Coordinator([], actors=1)
     coordinator.begin(0)
     for _ in range(2):
         assert coordinator.begin(0)[2] is False
@@ -89,6 +89,14 @@ def test_a_block_whose_encoding_ends_two_actors_and_a_video_that_hangs_are_given
     coordinator.begin(1)
     coordinator.give_up(1, 9, "{path} took longer than 2 s to read")
     assert coordinator.begin(1) == (2, {9: "{path} took longer than 2 s to read"}, False)
+
+
+def test_a_model_that_ends_all_that_load_it_is_given_up_and_one_that_was_loaded_never_is() -> None:
+    coordinator = Coordinator([], actors=2)
+    for _ in range(100):
+        assert [coordinator.begin_loading() for _ in range(8)] == [True] * 8
+        coordinator.end_loading()
+    assert [coordinator.begin_loading() for _ in range(10)] == [True] * 8 + [False] * 2
 
 
 @pytest.mark.parametrize(

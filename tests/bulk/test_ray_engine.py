@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torturing.bulk import DRIVER
 
 from m2clip import Recognizer
 from m2clip.bulk.batches import Reading
@@ -24,12 +25,9 @@ from m2clip.bulk.work import EmbeddingWork, Work
 from m2clip.errors import M2CLIPError
 from tests.small_inputs import moving_square, tiny_model, write_video
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from torturing.bulk import DRIVER
-
 ray = pytest.importorskip("ray")
-pytestmark = pytest.mark.slow  # Ray starts in ten seconds, and each actor in four
+# Ray starts in ten seconds, and each actor in four; it has one thread.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 READING = Reading(batch_size=2, workers=2, file_seconds=300.0, most_lost=0.5)
 # Loaded at the start of each interpreter below: a video of this name ends whatever process reads it, as a broken decoder may.
@@ -49,15 +47,6 @@ class EndAtPoison:
 
 sys.meta_path.insert(0, EndAtPoison())
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As actors have, for the number of threads changes the last bits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +177,19 @@ def test_errors_of_actors_end_the_run_in_a_sentence(
         model.clip.visual.ln_post.weight.fill_(float("nan"))
     with pytest.raises(M2CLIPError, match="its embedding is not finite; the checkpoint's weights are broken"):
         run(EmbeddingWork(Recognizer(model, device="cpu"), source), tmp_path / "v.parquet", videos / "d.mp4")
+
+
+class Deadly(EmbeddingWork):
+    """Ends each process that it is sent to, as a model does for which there is no memory."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.abort, ()
+
+
+def test_a_model_that_ends_each_actor_ends_the_run_in_a_sentence(
+    own_ray: None, recognizer: Recognizer, source: SourceModel, videos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        M2CLIPError, match="each process that loads the model is killed, as happens where memory runs out"
+    ):
+        run(Deadly(recognizer, source), tmp_path / "v.parquet", videos / "d.mp4")

@@ -21,8 +21,12 @@ from m2clip.errors import M2CLIPError
 
 NAMESPACE = "m2clip"
 _MOST_DEATHS = 2  # of processes at one video, before it is the video
+_MOST_LOADS = 4  # for each actor, before it is the loading
 _ENCODING = -1
 _TELL_SECONDS = 10.0
+_CANNOT_LOAD = (
+    "each process that loads the model is killed, as happens where memory runs out: take fewer workers or more memory"
+)
 
 
 @dataclass
@@ -44,13 +48,23 @@ class Coordinator:
     second on the actor says before each video that it begins it, so that one which ends its process twice is known and left out.
     """
 
-    def __init__(self, shared: list[Any]) -> None:
+    def __init__(self, shared: list[Any], *, actors: int) -> None:
         self._shared = shared
+        self._loading, self._most_loading = 0, _MOST_LOADS * actors
         self._blocks: dict[int, _Attempts] = {}
 
     def shared(self) -> list[Any]:
         """References to the work, the list and the starts of batches."""
         return self._shared
+
+    def begin_loading(self) -> bool:
+        """Whether one more process may load the model: not where so many have begun, one after another's death, and none has ended."""
+        self._loading += 1
+        return self._loading <= self._most_loading
+
+    def end_loading(self) -> None:
+        """A process has loaded the model."""
+        self._loading = 0
 
     def begin(self, block: int) -> tuple[int, dict[int, str], bool]:
         """How many attempts there are with this one, what is not to be read, and whether encoding ends each process."""
@@ -87,6 +101,10 @@ class BatchActor:
         torch.set_num_threads(1)  # it has one processor, whatever the environment says
         self._get: Any = ray.get
         self._coordinator = ray.get_actor(coordinator, namespace=NAMESPACE)
+        allowed: Any = self._coordinator.begin_loading.remote()
+        self._may_load: bool = self._get(allowed)
+        if not self._may_load:
+            return
         shared: list[Any] = self._get(self._get(self._coordinator.shared.remote()))
         self._work: Work = shared[0]
         self._asked: pa.Table = shared[1]
@@ -96,9 +114,12 @@ class BatchActor:
             self._work.recognizer.compile()
         self._reading: Reading = reading
         self._batches_a_block: int = batches_a_block
+        self._get(self._coordinator.end_loading.remote())
 
     def __call__(self, blocks: pa.Table) -> pa.Table:
         """The packed results of these blocks; an error that ends the run stands in place of them."""
+        if not self._may_load:
+            return _answer([None], [_CANNOT_LOAD])
         try:
             found = [one for block in blocks.column("block").to_pylist() for one in self._results(block)]
             return _answer(found, [None] * len(found))

@@ -18,7 +18,7 @@ from m2clip.bulk.batches import Asked, BatchResult, Reading
 from m2clip.bulk.ray_actor import NAMESPACE, BatchActor, Coordinator
 from m2clip.bulk.ray_messages import asked_table, unpacked
 from m2clip.bulk.work import Work
-from m2clip.errors import ConfigError, M2CLIPError
+from m2clip.errors import ConfigError, M2CLIPError, first_line
 
 VIDEOS_A_BLOCK = 64
 """At most, of what one task does and the death of an actor costs."""
@@ -67,7 +67,8 @@ class RayEngine:
                 need(ray, self.address, kind, actors=self.reading.workers)
             name = f"bulk-{uuid.uuid4()}"
             shared = [ray.put(one) for one in (work, table, starts)]
-            coordinator = ray.remote(Coordinator).options(name=name, namespace=NAMESPACE, num_cpus=0).remote(shared)
+            keeper = ray.remote(Coordinator).options(name=name, namespace=NAMESPACE, num_cpus=0)
+            coordinator = keeper.remote(shared, actors=self.reading.workers)
             try:
                 for content, error in self._packed(ray, name, -(-len(batches) // size), size):
                     if error is not None:
@@ -77,7 +78,7 @@ class RayEngine:
                 raise
             except ray.exceptions.RayError as error:
                 raise M2CLIPError(
-                    f"Ray broke off ({_reason(error)}): run the command again, it goes on where it was"
+                    f"Ray broke off ({first_line(error)[:200]}): run the command again, it goes on where it was"
                 ) from None
             finally:
                 with suppress(ray.exceptions.RayError):
@@ -139,7 +140,7 @@ def started(address: str | None, *, actors: int, bytes_held: int) -> Iterator[An
             ray.init(address, **plain)
         except (OSError, ValueError, RuntimeError) as error:  # of which ConnectionError is one
             raise ConfigError(
-                f"no Ray answers at {address} ({_reason(error)}): start one with ray start --head, or leave the address out"
+                f"no Ray answers at {address} ({first_line(error)[:200]}): start one with ray start --head, or leave the address out"
             ) from None
         try:
             yield ray
@@ -181,12 +182,9 @@ def _start(ray: Any, **options: Any) -> None:
             ray.shutdown()
             if attempt == _STARTS:
                 raise ConfigError(
-                    f"Ray does not start on this machine ({_reason(error)}): free memory or end other work, or leave out --engine ray"
+                    f"Ray does not start on this machine ({first_line(error)[:200]}): free memory or end other work, or leave out "
+                    "--engine ray"
                 ) from None
-
-
-def _reason(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 def need(ray: Any, address: str | None, kind: str, *, actors: int) -> None:

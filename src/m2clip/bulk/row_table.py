@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from m2clip.errors import ConfigError
+from m2clip.errors import ConfigError, first_line
 
 FILE_FIELDS = (
     pa.field("path", pa.string(), nullable=False),
@@ -81,7 +81,9 @@ class RowTable:
         except FileNotFoundError:
             raise ConfigError(f"{path} is not there: make it with m2clip {command} SOURCE --out {path}") from None
         except (pa.ArrowException, OSError) as error:
-            raise ConfigError(f"{path} is no Parquet file that can be read ({_reason(error)}); make it again") from None
+            raise ConfigError(
+                f"{path} is no Parquet file that can be read ({first_line(error)[:200]}); make it again"
+            ) from None
 
     def need_columns(self, schema: pa.Schema) -> None:
         """Raise ConfigError where the columns are others."""
@@ -99,7 +101,7 @@ class RowTable:
             for batch in self._file.iter_batches(ROWS_AT_A_TIME, columns=columns):
                 yield self._written_out(batch)
         except (pa.ArrowException, OSError) as error:
-            raise ConfigError(f"{self.path} is damaged ({_reason(error)}); make it again") from None
+            raise ConfigError(f"{self.path} is damaged ({first_line(error)[:200]}); make it again") from None
 
     def _written_out(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """With text in place of dictionaries, which let one long text stand in all rows of a small file."""
@@ -127,7 +129,3 @@ class RowTable:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _reason(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)[:200]

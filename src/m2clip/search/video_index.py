@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from m2clip.bulk.source_model import METADATA_KEY, SourceModel, id_of
 from m2clip.data.web import is_web_address, shown_address
-from m2clip.errors import ConfigError
+from m2clip.errors import ConfigError, first_line
 from m2clip.recognizer import Recognizer
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def naming_failures(uri: str | Path) -> Iterator[None]:
     except ConfigError:
         raise
     except (OSError, RuntimeError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        reason = first_line(error)
         if (of_system := re.search(r"([^:]+) \(os error \d+\)", reason)) is not None:
             reason = of_system[1].strip()  # "No space left on device", without the lines of Rust that met it
         # A password stands before the @ of an address, and what signs a request behind its ?.
