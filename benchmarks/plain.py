@@ -128,8 +128,8 @@ def positions(weights: Weights, info: ModelInfo, grid: tuple[int, int]) -> Tenso
     return torch.cat([own[:1], maps[0].flatten(1).T])
 
 
-def encode_video(model: M2CLIP, clips: Tensor) -> VideoFeatures:
-    """Clips [B, T, 3, H, W] -> what `M2CLIP.encode_video` gives."""
+def encode_video(model: M2CLIP, clips: Tensor, kept: Tensor | None = None) -> VideoFeatures:
+    """Clips [B, T, 3, H, W] -> what `M2CLIP.encode_video` gives; `kept` [B, C] is what dropout leaves, None: all."""
     info, weights, strength = model.info, weights_of(model), model.strength
     sizes, tower = info.sizes, part(weights, "clip.visual")
     batch, frames = clips.shape[:2]
@@ -158,7 +158,8 @@ def encode_video(model: M2CLIP, clips: Tensor) -> VideoFeatures:
     logits = None
     if model.visual_head is not None:
         read = layer_norm(class_tokens.mean(dim=1), part(tower, "ln_post"))
-        read = F.dropout(read, model.visual_head.dropout.p, training=model.training)
+        if kept is not None:
+            read = torch.where(kept, read / (1 - model.visual_head.dropout.p), 0.0)
         logits = linear(read, part(weights, "visual_head.linear"))
     return VideoFeatures(embedding=embeddings.mean(dim=1), frames=embeddings, visual_logits=logits)
 
@@ -213,10 +214,12 @@ class StepInputs:
     """int64 [B, L]."""
     targets: Tensor
     """int64 [B, L]: words to predict; NOT_A_TARGET elsewhere."""
+    kept: Tensor
+    """bool [B, C]: what dropout leaves of the visual head's input."""
 
 
 def step_inputs(model: M2CLIP, batch: Batch, *, config: RunConfig, epoch: int) -> StepInputs:
-    """The inputs that the objective makes of a batch in an epoch, with the same masks; a class is its first text."""
+    """The inputs that the objective makes of a batch in an epoch, with the same masks and dropout; a class is its first text."""
     info, tokenizer = model.info, get_tokenizer()
     length = info.sizes.context_length
     texts = [own[0] for own in info.texts]
@@ -228,9 +231,12 @@ def step_inputs(model: M2CLIP, batch: Batch, *, config: RunConfig, epoch: int) -
         template=info.template,
         context_length=length,
     )
-    masked, targets = [], []
+    assert model.visual_head is not None
+    masked, targets, kept = [], [], []
     for label, index in zip(batch.labels.tolist(), batch.indices.tolist(), strict=True):
         row = masker([texts[label]], np.random.default_rng((config.train.seed, epoch, index)))
+        drawn = np.random.default_rng((config.train.seed, epoch, index, 1)).random(info.sizes.vision_width)
+        kept.append(torch.from_numpy(drawn >= model.visual_head.dropout.p))
         behind = length - row.tokens.shape[1]
         masked.append(F.pad(row.tokens, (0, behind)))
         targets.append(F.pad(row.targets, (0, behind), value=NOT_A_TARGET))
@@ -241,12 +247,13 @@ def step_inputs(model: M2CLIP, batch: Batch, *, config: RunConfig, epoch: int) -
         batch_tokens=tokenizer([texts[label] for label in batch.labels.tolist()], context_length=length),
         masked_tokens=torch.cat(masked),
         targets=torch.cat(targets),
+        kept=torch.stack(kept),
     )
 
 
 def step_losses(model: M2CLIP, inputs: StepInputs, *, config: RunConfig) -> dict[str, Tensor]:
     """The terms of the four heads and their weighted sum, `total`."""
-    video = encode_video(model, inputs.clips)
+    video = encode_video(model, inputs.clips, inputs.kept)
     assert video.visual_logits is not None
     unit = F.normalize(video.embedding.float(), dim=-1)
     own_texts = F.normalize(encode_text(model, inputs.batch_tokens).embedding.float(), dim=-1)

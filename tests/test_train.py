@@ -201,13 +201,13 @@ def test_a_run_is_not_overwritten_and_not_resumed_as_another(straight: Path, vid
 
 
 def test_accumulated_parts_and_masks_off(tmp_path: Path, videos: Path) -> None:
-    """Without the contrastive term, which sees one part at a time, and dropout, two parts are one batch."""
-    loss = {"contrastive": 0, "visual": 0, "mlm_policy": "off"}
+    """Without the contrastive term, which sees one part at a time, two parts are one batch."""
+    loss = {"contrastive": 0, "mlm_policy": "off"}
     whole = run(settings(tmp_path / "whole", videos, loss=loss, train={"epochs": 2}))
     parts = run(settings(tmp_path / "parts", videos, loss=loss, train={"epochs": 2, "accumulate": 2}))
     assert "mlm" not in steps(whole.parent)[0]
     one, other = load_file(whole), load_file(parts)
-    assert not any(name.startswith(("visual_head", "masked")) for name in one)
+    assert not any(name.startswith("masked") for name in one)
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
 
@@ -287,10 +287,8 @@ def test_two_processes_are_one(tmp_path: Path, videos: Path) -> None:
     good = sorted(videos.rglob("*.mp4"))[:7]
     lines = [f"{path},{path.parent.name}" for path in good] + [f"gone.mp4,{NAMES[3]}"]
     (tmp_path / "list.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
-    # No visual head: its dropout draws other numbers in each process.
     changes = {
         "data": {"val": str(tmp_path / "list.csv")},
-        "loss": {"visual": 0},
         "train": {"epochs": 2, "batch_size": 2},
     }
     (tmp_path / "run.json").write_text(settings(tmp_path / "both", tmp_path / "list.csv", **changes).model_dump_json())
@@ -309,6 +307,7 @@ def test_two_processes_are_one(tmp_path: Path, videos: Path) -> None:
         "total",
         "contrastive",
         "cross_modal",
+        "visual",
         "mlm",
         "grad_norm",
         "videos",

@@ -45,8 +45,7 @@ def run(way):
     with torch.no_grad():
         for parameter in model.trained_parameters().values():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    model.visual_head.dropout.p = 0.0  # it draws other numbers in each process
-    model.recompute_blocks = way == "recompute"
+    model.train().recompute_blocks = way == "recompute"
     clips, labels = torch.randn(6, 1, 3, 3, 32, 32), torch.tensor([0, 1, 1, 2, 0, 1])
     objective = Objective(
         model, config=RunConfig(out="unused", train={"seed": 3}), largest=-(-6 // ranks), device=fabric.device
@@ -115,6 +114,33 @@ def terms(model: Any, **options: Any) -> tuple[dict[str, Any], dict[str, torch.T
     found.total.backward()
     gradients = {name: p.grad.clone() for name, p in model.trained_parameters().items() if p.grad is not None}
     return {name: float(value.detach()) for name, value in found.terms().items()}, gradients
+
+
+def test_dropout_depends_on_the_sample_and_the_epoch_and_not_on_the_batch() -> None:
+    model = tiny_model(("red star growing", "blue square bouncing"))
+    assert model.visual_head is not None
+
+    def kept(*indices: int, epoch: int = 2, seed: int = 3) -> torch.Tensor | None:
+        config = RunConfig.model_validate({"out": "unused", "train": {"seed": seed}})
+        objective = Objective(model, config=config, largest=3, device=torch.device("cpu"))
+        clips, labels = torch.zeros(len(indices), 1, 3, 3, 32, 32), torch.zeros(len(indices), dtype=torch.int64)
+        return objective._kept(Batch(clips, labels, torch.tensor(indices, dtype=torch.int64)), epoch)
+
+    assert kept(0) is None  # this model is not in training
+    model.train()
+    many = kept(*range(200))
+    assert many is not None
+    assert (many.dtype, tuple(many.shape)) == (torch.bool, (200, 32))
+    assert many.float().mean() == pytest.approx(0.5, abs=0.03)  # of 6,400 draws: five deviations
+    assert len({tuple(row) for row in many.tolist()}) == 200
+    for other, row in ((kept(7, 5), many[[7, 5]]), (kept(7, epoch=3), None), (kept(7, seed=4), None)):
+        assert other is not None
+        assert torch.equal(other, many[[7]] if row is None else row) == (row is not None)
+    empty = kept()  # of a process that has no video
+    assert empty is not None
+    assert len(empty) == 1
+    model.visual_head.dropout.p = 0.0
+    assert kept(0) is None
 
 
 def test_a_class_may_stand_for_the_mean_of_its_texts() -> None:
@@ -188,9 +214,8 @@ def test_loss_gradient_and_weights_are_those_of_one_process(of_ranks: Path, rank
     alone = result(of_ranks, 1, "off", 0)
     strongest = [max(g.abs().max() for g in step["gradients"].values()) for step in alone["results"]]
     assert [value > 0.01 for value in strongest] == [True, True, True, False, True]  # the fourth has no sample
-    assert (
-        max(step["norm"] for step in alone["results"]) > 3 > min(step["norm"] for step in alone["results"])
-    )  # one is clipped
+    norms = [step["norm"] for step, strength in zip(alone["results"], strongest, strict=True) if strength > 0.01]
+    assert min(norms) < 3 < max(norms)  # one is clipped, and one is not
     for rank in range(ranks):
         other = result(of_ranks, ranks, way, rank)
         for number, (step, expected) in enumerate(zip(other["results"], alone["results"], strict=True)):

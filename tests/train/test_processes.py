@@ -1,5 +1,6 @@
 """Several processes of a run: what ends one of them ends all and is told, and a launcher that starts them again loses nothing."""
 
+import json
 import os
 import subprocess
 import sys
@@ -57,7 +58,7 @@ print(json.dumps(ended))
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two epochs of two steps: eight videos in parts of two, with one that nobody can read."""
+    """A run of two epochs of two steps: six videos and a file that nobody can read, in parts of two."""
     folder = tmp_path_factory.mktemp("processes")
     videos = class_folders(folder / "videos", NAMES, each=2)
     (videos / NAMES[0] / "empty.mp4").touch()
@@ -65,7 +66,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "out": str(folder / "unset"),
         "data": {"train": str(videos), "val": str(videos), "frames": 2, "workers": 0},
         "model": {"backbone": TINY.model_dump(mode="json")},
-        "loss": {"visual": 0},  # its dropout draws other numbers for each share
         "train": {
             "epochs": 2, "warmup_epochs": 0, "batch_size": 4, "accumulate": 2, "lr": 0.01, "precision": "fp32",
             "average": "ema", "clip_norm": 1.0, "save_minutes": 0,
@@ -83,8 +83,6 @@ def environment(**more: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def ended(config: Path) -> dict[str, list[int]]:
     """How the processes of all runs ended; what they wrote lies beside the configuration."""
-    import json
-
     folder = config.parent
 
     def run(name: str, ranks: int, how: str = "", *overrides: str, out: str | None = None) -> list[Any]:

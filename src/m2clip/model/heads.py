@@ -20,9 +20,11 @@ class VisualHead(nn.Module):
         nn.init.normal_(self.linear.weight, std=0.02)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Features [B, C] -> logits [B, K]."""
-        return self.linear(self.dropout(features))
+    def forward(self, features: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Features [B, C] -> logits [B, K]. `kept`, bool [B, C]: what dropout leaves of them; None: drawn here, in training."""
+        if kept is None:
+            return self.linear(self.dropout(features))
+        return self.linear(features * kept / (1 - self.dropout.p))
 
 
 class WordHead(nn.Module):

@@ -176,10 +176,11 @@ class VideoCLIP(nn.Module):
         """Class tokens [B, T, C] -> what the visual head classifies [B, C]: their mean, through CLIP's final LayerNorm."""
         return self.clip.visual.ln_post(class_tokens.mean(dim=1))
 
-    def encode_video(self, clips: Tensor) -> VideoFeatures:
+    def encode_video(self, clips: Tensor, *, kept: Tensor | None = None) -> VideoFeatures:
         """Clips [B, T, 3, H, W], normalised with the backbone's mean and std; any B, any T, any size from one patch on.
 
-        Another size than the model's interpolates the positions, with a warning. Raises ValueError on other shapes.
+        Another size than the model's interpolates the positions, with a warning. `kept`: as of the visual head. Raises ValueError on
+        other shapes.
         """
         if clips.ndim != 5 or clips.shape[2] != 3 or clips.shape[1] < 1:
             raise ValueError(
@@ -198,11 +199,11 @@ class VideoCLIP(nn.Module):
         else:
             parts = [self.encode_frames(part) for part in clips.split(self.clips_at_once(clips))]
         frames, class_tokens = parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
-        return self.read_frames(frames, class_tokens)
+        return self.read_frames(frames, class_tokens, kept=kept)
 
-    def read_frames(self, frames: Tensor, class_tokens: Tensor) -> VideoFeatures:
+    def read_frames(self, frames: Tensor, class_tokens: Tensor, *, kept: Tensor | None = None) -> VideoFeatures:
         """What `encode_frames` gave of the T frames of B clips (or windows of one sequence) -> their features."""
-        logits = None if self.visual_head is None else self.visual_head(self.head_features(class_tokens))
+        logits = None if self.visual_head is None else self.visual_head(self.head_features(class_tokens), kept)
         return VideoFeatures(embedding=frames.mean(dim=1), frames=frames, visual_logits=logits)
 
     def clips_at_once(self, clips: Tensor, *, largest_bytes: int | None = None) -> int:
@@ -244,10 +245,17 @@ class VideoCLIP(nn.Module):
         return finish_words(self.clip.text, NO_TEXT_ADAPTERS, prepared)
 
     def forward(
-        self, clips: Tensor, class_texts: PreparedTexts | None = None, masked_tokens: Tensor | None = None
+        self,
+        clips: Tensor,
+        class_texts: PreparedTexts | None = None,
+        masked_tokens: Tensor | None = None,
+        kept: Tensor | None = None,
     ) -> Outputs:
-        """One call for a training step: clips [B, T, 3, H, W], all class texts and, for MLM, one masked text a clip [B, L]."""
-        video = self.encode_video(clips)
+        """One call for a training step: clips [B, T, 3, H, W], all class texts and, for MLM, one masked text a clip [B, L].
+
+        `kept`: as of the visual head.
+        """
+        video = self.encode_video(clips, kept=kept)
         classes = None if class_texts is None else self.finish_texts(class_texts)
         logits = None
         if masked_tokens is not None:

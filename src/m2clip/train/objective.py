@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 NOBODY = -1  # the label of an empty place in a gathered batch
+_DROPOUT = 1  # the stream of random numbers beside that of the masks
 
 
 class Step(nn.Module):
@@ -40,10 +41,10 @@ class Step(nn.Module):
         self.model = model
 
     def forward(
-        self, clips: Tensor, class_texts: PreparedTexts | None, masked_tokens: Tensor | None
+        self, clips: Tensor, class_texts: PreparedTexts | None, masked_tokens: Tensor | None, kept: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """Video embeddings [B, D], visual logits [B, K], class text embeddings [K, D], masked-word logits [B, L, W]."""
-        out = self.model(clips, class_texts, masked_tokens)
+        out = self.model(clips, class_texts, masked_tokens, kept)
         return out.video.embedding, out.video.visual_logits, out.class_embeddings, out.mlm_logits
 
 
@@ -93,8 +94,9 @@ class Objective:
         if self._class_tokens is not None and self._class_texts is None:
             with whole(self._model) as model, fabric.autocast():
                 self._class_texts = model.prepare_texts(self._class_tokens)
+        masked_tokens = None if masked is None else masked.tokens.to(self._device, non_blocking=True)
         embedding, visual_logits, text, word_logits = module(
-            clips, self._class_texts, None if masked is None else masked.tokens.to(self._device, non_blocking=True)
+            clips, self._class_texts, masked_tokens, self._kept(batch, epoch)
         )
         if text is not None and self._texts_a_class is not None:
             text = mean_of_texts(text, self._texts_a_class)
@@ -138,6 +140,17 @@ class Objective:
         if self._weights["contrastive"] > 0:
             videos = gathered(fabric, F.pad(embedding, (0, 0, 0, empty))).flatten(0, 1)[there]
         return videos, owners[there], int(there.sum())
+
+    def _kept(self, batch: Batch, epoch: int) -> Tensor | None:
+        """What dropout leaves of the visual head's input, bool [B, C]: by sample and epoch, as the masks of words are."""
+        head = self._model.visual_head
+        if head is None or not head.training or head.dropout.p == 0:
+            return None
+        rows = [
+            np.random.default_rng((self._seed, epoch, index, _DROPOUT)).random(head.linear.in_features)
+            for index in batch.indices.tolist() or [0]
+        ]
+        return torch.from_numpy(np.stack(rows) >= head.dropout.p).to(self._device, non_blocking=True)
 
     def _mask(self, batch: Batch, epoch: int) -> MaskedTexts:
         """Masks that depend on the sample and the epoch, not on who else is in the batch."""
