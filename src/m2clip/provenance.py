@@ -77,9 +77,11 @@ def provenance(
     made = Provenance(
         command=command,
         settings=dict(settings),
-        folder=_text(Path.cwd()),
+        folder=as_text(Path.cwd()),
         inputs=[
-            Input(setting=name, path=_text(path), sha256=content_sha256(path)) for name, path in inputs.items() if path
+            Input(setting=name, path=as_text(path), sha256=content_sha256(path))
+            for name, path in inputs.items()
+            if path
         ],
         processes=processes,
         threads=torch.get_num_threads(),
@@ -115,6 +117,6 @@ def _files(folder: bytes, below: bytes = b"") -> Iterable[tuple[bytes, int]]:
                 yield below + entry.name, entry.stat().st_size
 
 
-def _text(path: str | Path) -> str:
+def as_text(path: str | Path) -> str:
     """A path as JSON may hold it: odd bytes of a name are no Unicode."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")

@@ -1,7 +1,7 @@
 """Videos -> rows of a table, batch by batch: reading, encoding, and who is encoded together with whom."""
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from m2clip.bulk.stretches import STRETCHES_AT_A_TIME, ReadStretches, StretchDataset, StretchReader
+from m2clip.bulk.stretches import STRETCHES_AT_A_TIME, ReadOne, ReadStretches, StretchDataset, StretchReader
 from m2clip.bulk.wanted_videos import Key, State, lasting_path
 from m2clip.bulk.work import ReadVideo, Work
 from m2clip.data.dataset import BadFile, DamagedFile, Item
@@ -108,7 +108,7 @@ def results(
     batches: Sequence[Sequence[int]],
     reading: Reading,
     *,
-    read_one: Callable[[StretchDataset, int], Item | BadFile] | None = None,
+    read_one: ReadOne | None = None,
 ) -> Iterator[BatchResult]:
     """The result of each batch of numbers of `asked`; of videos in stretches one after another.
 
@@ -132,7 +132,7 @@ class _Run:
             most_lost=reading.most_lost,
         )
 
-    def read(self, batches: Sequence[Sequence[int]], read_one: Any) -> Iterator[BatchResult]:
+    def read(self, batches: Sequence[Sequence[int]], read_one: ReadOne | None) -> Iterator[BatchResult]:
         every = self._work.every_seconds
         own_batch = self._reading.batch_size if every is None else -(-self._reading.batch_size // STRETCHES_AT_A_TIME)
         reader = StretchReader(

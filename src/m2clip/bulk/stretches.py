@@ -105,6 +105,10 @@ class StretchDataset(VideoDataset):
         )
 
 
+ReadOne = Callable[[StretchDataset, int], Item | BadFile]
+"""What stands for `dataset[index]` in the process that encodes."""
+
+
 class StretchReader:
     """Reads items of a data set batch by batch, in worker processes (which may crash) or, with `workers` 0, in this one.
 
@@ -118,7 +122,7 @@ class StretchReader:
         batch_size: int,
         workers: int,
         file_seconds: float,
-        read_one: Callable[[StretchDataset, int], Item | BadFile] | None = None,
+        read_one: ReadOne | None = None,
     ) -> None:
         self._dataset, self._batch_size, self._read_one = dataset, batch_size, read_one
         slots = 2 * batch_size + 2 * workers

@@ -16,6 +16,7 @@ from m2clip.data.places import Place, ShardMember, WebAddress
 from m2clip.data.shards.reading import names_shards
 from m2clip.data.web import is_web_address
 from m2clip.errors import ManifestError, VideoError
+from m2clip.provenance import as_text
 
 Key = tuple[str, float | None, float | None]
 """A video or a part of one: its lasting path, and where the part begins and ends."""
@@ -46,7 +47,7 @@ class WantedVideos(Sequence[Sample]):
             try:
                 path.encode()
             except UnicodeEncodeError:
-                shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+                shown = as_text(path)
                 reason = f"{shown} has a name that is not UTF-8, which no table can hold: rename it"
                 self.bad += (BadFile(Path(shown), shown, reason, index=-1),)
                 continue

@@ -48,8 +48,10 @@ def _shown(value: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """An option's value as JSON."""
+    from m2clip.provenance import as_text
+
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
-        return os.fsencode(value).decode("utf-8", "backslashreplace")
+        return as_text(value)
     return list(value) if isinstance(value, tuple | list) else value

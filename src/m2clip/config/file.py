@@ -17,7 +17,7 @@ from m2clip.errors import ConfigError
 Key = tuple[str, ...]
 _MOST_BYTES = 256 << 10
 # \ud800 alone, which JSON and YAML can write. The last 128 of them stand for bytes of file names that are no UTF-8.
-_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+HALF_CHARACTER = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 class Settings(BaseModel):
@@ -46,7 +46,10 @@ class Settings(BaseModel):
         for key, value in values.items():
             if isinstance(value, str):
                 need("\0" not in value, f"{key} holds a zero byte; remove it")
-                need(not _HALF.search(value), f"{key} holds half of a character, which is no text; mend its escapes")
+                need(
+                    not HALF_CHARACTER.search(value),
+                    f"{key} holds half of a character, which is no text; mend its escapes",
+                )
             kind = cls.model_fields[key].annotation if key in cls.model_fields else bool
             choices = get_args(kind)
             if value is False and "off" in choices:

@@ -6,12 +6,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from m2clip.config.file import HALF_CHARACTER
 from m2clip.data.lists.text_files import shown
 from m2clip.errors import ManifestError
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
-# \ud800 alone, which JSON can write and no file can hold; the last 128 stand for bytes of folders' names that are no UTF-8.
-_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d*)?")
 
 
@@ -37,7 +36,7 @@ class ClassTable:
                 raise ManifestError(
                     f"the name of class {index}, {shown(name)}, goes over lines: check the double quotes"
                 )
-            if any(_HALF.search(text) for text in (name, *(self.texts[index : index + 1] or ((),))[0])):
+            if any(HALF_CHARACTER.search(text) for text in (name, *(self.texts[index : index + 1] or ((),))[0])):
                 raise ManifestError(f"the class {index}, {shown(name)}, holds half of a character: mend the escapes")
         for entries in (self.texts, self.folders):
             if entries and len(entries) != len(self.names):
