@@ -122,10 +122,9 @@ def clip_state(tensors: Mapping[str, Tensor], *, where: str) -> tuple[dict[str, 
 
 
 def _floats(state: Mapping[str, Tensor], *, where: str) -> dict[str, Tensor]:
+    # Quantised weights, whose scales lie elsewhere: read as they stand they would give scores without a meaning.
     odd = sorted(key for key, value in state.items() if not value.is_floating_point())
-    if (
-        odd
-    ):  # quantised weights, whose scales lie elsewhere: read as they stand they would give scores without a meaning
+    if odd:
         raise CheckpointError(
             f"{where} holds whole numbers where weights belong: {listed(odd, most=5)}; use the file with 16-bit or 32-bit weights"
         )

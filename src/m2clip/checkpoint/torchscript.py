@@ -197,9 +197,8 @@ class _Reader:
                         raise CheckpointError(
                             f"{self.path} gives a state to something that is no new module; it is not a CLIP of OpenAI's"
                         )
-                    stack[
-                        -1
-                    ].attributes = state  # no copy: three bytes could ask for one of all entries, again and again
+                    # No copy: three bytes could ask for one of all entries, again and again.
+                    stack[-1].attributes = state
                 case other:
                     raise CheckpointError(
                         f"{self.path} uses the operation {other}, which no TorchScript archive of CLIP needs"

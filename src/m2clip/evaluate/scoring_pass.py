@@ -115,9 +115,8 @@ class ScoringPass:
         """The parts of a batch that are computed at once. A kernel, and with it the last bits, is chosen by the shape of its input.
 
         On a CPU each video by itself, which costs nothing there: one clip of the smallest CLIP fills a core. On a GPU always as many
-        as a full batch has, the last video standing for those that are not there. Equal rows of inputs of one shape came out equal,
-        wherever they stood (an H100, ViT-B/16, float32 and bfloat16); a batch of another size changed scores by up to 5e-5 in float32
-        and 1.6e-2 in bfloat16.
+        as a full batch has, the last video standing for those that are not there: equal rows of inputs of one shape come out equal
+        there, wherever they stand.
         """
         count = len(batch.labels)
         if self.device.type == "cpu":

@@ -59,10 +59,8 @@ class Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in (getattr(signal, name) for name in _SIGNALS if hasattr(signal, name)):
                 before = signal.getsignal(number)
-                if before not in (
-                    signal.SIG_IGN,
-                    None,
-                ):  # None: somebody has set it from C, and it could not be put back
+                # None: somebody has set it from C, and it could not be put back.
+                if before not in (signal.SIG_IGN, None):
                     self._before[number] = before
                     signal.signal(number, self._note)
         return self

@@ -66,9 +66,8 @@ def read_step(
     """
     losses = [value for part in terms for value in part.values()]
     own = torch.stack([value.detach().float() for value in (*losses, norm)])
-    rows = gathered(
-        fabric, torch.cat([own, counts, counts.new_tensor([wish])])
-    ).tolist()  # [W, parts * terms + 1 + parts + 1]
+    # [W, parts * terms + 1 + parts + 1]
+    rows = gathered(fabric, torch.cat([own, counts, counts.new_tensor([wish])])).tolist()
     names = [name for part in terms for name in part]
     for column, name in enumerate([*names, "the gradient's norm"]):
         for rank, row in enumerate(rows):

@@ -24,9 +24,7 @@ def page_routes(desk: "Desk") -> APIRouter:
     """The routes under /page/."""
     router = APIRouter(prefix="/page", include_in_schema=False)
     examples = {one.key: one for one in desk.examples}
-    drawing = asyncio.Semaphore(
-        1
-    )  # pictures of found videos wait for each other, so that uploads need not wait for all of them
+    drawing = asyncio.Semaphore(1)  # pictures of found videos wait for each other, and uploads for one of them at most
 
     @router.post("/upload")
     async def upload(request: Request) -> Response:
