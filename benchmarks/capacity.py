@@ -25,6 +25,8 @@ PAGE = ROOT / "docs/cluster.md"
 GPUS = (1, 8, 16, 32, 64, 128, 256, 512)
 LINKS = {"200 Gbit/s": 25e9, "25 Gbit/s": 3.125e9}
 """Bytes a second between machines."""
+VIDEOS, BATCH_A_GPU = 240_000, 32
+"""Of an epoch, and of a GPU in a step."""
 SLOWER_GPU = 50.0
 """Videos/s of a GPU of about a fifth of the measured one's speed; an assumption."""
 
@@ -76,6 +78,10 @@ class Work:
     loss_operations_a_second: float = 20e12
     """At which a GPU multiplies the gathered embeddings, in float32."""
 
+    def loss_seconds(self, batch: int) -> float:
+        """Each process compares all videos with all texts of the batch, forward and (twice) backward."""
+        return 3 * 2 * batch**2 * self.embed_dim / self.loss_operations_a_second
+
 
 def predict(work: Work, cluster: Cluster, gpus: int) -> dict[str, float]:
     """Seconds of a step and its parts, videos a second, the share of `gpus` times one GPU, and minutes of an epoch.
@@ -92,10 +98,9 @@ def predict(work: Work, cluster: Cluster, gpus: int) -> dict[str, float]:
         exchange = cluster.all_reduce_seconds(work.gradient_bytes, gpus) + 1.5 * cluster.all_reduce_seconds(
             embeddings, gpus
         )
-    # Each process compares all videos with all texts of the batch, forward and (twice) backward.
-    loss = 3 * 2 * batch**2 * work.embed_dim / work.loss_operations_a_second
+    loss = work.loss_seconds(batch)
     step = max(compute + exchange + loss, read)
-    alone = max(compute + 3 * 2 * work.batch_a_gpu**2 * work.embed_dim / work.loss_operations_a_second, read)
+    alone = max(compute + work.loss_seconds(work.batch_a_gpu), read)
     return {
         "step_seconds": step,
         "exchange_seconds": exchange,
@@ -137,8 +142,7 @@ def read_core_seconds(*, clips: int) -> float:
     from m2clip.data.manifest import read_manifest
 
     with tempfile.TemporaryDirectory() as folder:
-        made = make_video(Path(folder) / "action", size=(340, 256), seconds=10, gop_frames=250)
-        assert made.is_file()
+        make_video(Path(folder) / "action", size=(340, 256), seconds=10, gop_frames=250)
         dataset = VideoDataset(
             read_manifest(folder), frames=8, size=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), train=True, seed=0
         )
@@ -151,7 +155,7 @@ def read_core_seconds(*, clips: int) -> float:
     return statistics.median(seconds)
 
 
-def measure(*, clips: int, videos: int, batch_a_gpu: int) -> dict[str, Any]:
+def measure(*, clips: int) -> dict[str, Any]:
     """All figures of the page."""
     size, read = gradient_bytes(), read_core_seconds(clips=clips)
     card, fast = measured_gpu()
@@ -159,7 +163,7 @@ def measure(*, clips: int, videos: int, batch_a_gpu: int) -> dict[str, Any]:
     for link, between in LINKS.items():
         for speed in (SLOWER_GPU, fast):
             cluster = Cluster(between_bytes_a_second=between)
-            work = Work(videos, batch_a_gpu, speed, size["trained"], size["embed_dim"], read)
+            work = Work(VIDEOS, BATCH_A_GPU, speed, size["trained"], size["embed_dim"], read)
             for gpus in GPUS:
                 predictions.append({"link": link, "speed": speed, "gpus": gpus, **predict(work, cluster, gpus)})
     return {
@@ -168,7 +172,7 @@ def measure(*, clips: int, videos: int, batch_a_gpu: int) -> dict[str, Any]:
         "gradient": size,
         "read_core_seconds": read,
         "gpu": {"card": card, "videos_a_second": fast},
-        "work": {"videos": videos, "batch_a_gpu": batch_a_gpu},
+        "work": {"videos": VIDEOS, "batch_a_gpu": BATCH_A_GPU},
         "cluster": asdict(Cluster()),
         "predictions": predictions,
     }
@@ -230,10 +234,8 @@ def with_tables(page: str, document: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=int, default=40, help="how many clips are read")
-    parser.add_argument("--videos", type=int, default=240_000, help="of an epoch")
-    parser.add_argument("--batch-a-gpu", type=int, default=32, help="videos of a GPU in a step")
     options = parser.parse_args(arguments)
-    document = measure(clips=options.clips, videos=options.videos, batch_a_gpu=options.batch_a_gpu)
+    document = measure(clips=options.clips)
     RESULT.write_text(json.dumps(document, indent=2) + "\n", "utf-8")
     PAGE.write_text(with_tables(PAGE.read_text("utf-8"), document), "utf-8")
 

@@ -1,7 +1,7 @@
 """Measure training on one GPU: `python benchmarks/gpu.py` writes docs/results/gpu.json; `benchmarks/capacity.py` reads it.
 
 M2-CLIP on ViT-B/16 with 400 classes, as configs/kinetics-400.yaml has it, learns from one generated video under many labels, with random
-weights: the values mean nothing, the work is the real one. Each case is a run of the command line in a process of its own.
+weights: the values mean nothing, the work is the real one. Each case is a call of `m2clip.train` in a process of its own.
 """
 
 import argparse

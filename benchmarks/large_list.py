@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 import pyarrow.parquet as pq
 from speed.markdown import put_between
+from speed.timing import status_kib
 
 from m2clip.data.lists import listings
 from m2clip.data.lists.arrow_rows import arrow_rows
@@ -67,9 +68,8 @@ def worked(call: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def most_held() -> int:
-    """The most memory that this process has held, in kB. (What `getrusage` says counts that of the process that started it.)"""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1])
+    """The most memory that this process has held, in KiB. (What `getrusage` says counts that of the process that started it.)"""
+    return status_kib("VmHWM")
 
 
 def measure(path: Path) -> dict[str, Any]:

@@ -321,7 +321,8 @@ def main() -> None:
         parser.error("--demo and --video are needed")
     document = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() else {}
     document |= {
-        "command": "python benchmarks/timeline.py --demo FOLDER --video FILE",
+        "command": f"python benchmarks/timeline.py --demo FOLDER --video FILE --minutes {options.minutes} "
+        f"--large-seconds {options.large_seconds} --rounds {options.rounds}",
         "environment": environment(),
         "note": options.note,
     }

@@ -38,13 +38,18 @@ def part(name: str) -> Part:
     return cast(Part, import_module(f"torturing.{name}"))
 
 
-def run(name: str, *, short: bool, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """The figures of a part and what they say of the whole: seed, seconds and faults."""
+def run(name: str, *, short: bool, seed: int, note: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """The figures of a part, what was lost, and how and where they were measured; `note`: what else the machine did."""
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix=f"torture-{name}-") as folder:
         figures = part(name).measure(Path(folder), short=short, seed=seed, say=say)
     seconds = round(time.perf_counter() - started, 1)
-    return {"seed": seed, "seconds": seconds, "faults": part(name).faults(figures), "figures": figures}
+    measured = {
+        "command": f"python benchmarks/torture.py --only {name} --seed {seed}",
+        "seconds": seconds,
+        "note": note,
+    }
+    return {**measured, "environment": environment(), "faults": part(name).faults(figures), "figures": figures}
 
 
 def tables(document: dict[str, Any]) -> dict[str, str]:
@@ -52,13 +57,12 @@ def tables(document: dict[str, Any]) -> dict[str, str]:
     made = {}
     for name, found in document["parts"].items():
         lost = [f"- **{fault}**" for fault in found["faults"]]
-        told = f"Seed {found['seed']}, {found['seconds']:.0f} s."
+        machine = found["environment"]["machine"]
+        told = (
+            f"Measured by `{found['command']}` in {found['seconds']:.0f} s on {machine['processor']}, {machine['cores']} cores,\n"
+            f"Python {machine['python']}, PyTorch {machine['torch']}; {found['note']}."
+        )
         made[name] = "\n\n".join([part(name).tables(found["figures"]), *(["\n".join(lost)] if lost else []), told])
-    machine = document["environment"]["machine"]
-    made["machine"] = (
-        f"Measured by `{document['command']}` on {machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
-        f"PyTorch {machine['torch']}; {document['note']}."
-    )
     return made
 
 
@@ -82,11 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--note", default="nothing else ran", help="what else the machine did")
     options = parser.parse_args(arguments)
     document = json.loads(RESULT.read_text("utf-8")) if RESULT.exists() and not options.short else {"parts": {}}
-    document |= {"command": "make torture", "environment": environment(), "note": options.note}
     lost: list[str] = []
     for name in options.only:
         say(f"{name}:")
-        found = run(name, short=options.short, seed=options.seed, say=lambda sentence: say(f"  {sentence}"))
+        found = run(
+            name, short=options.short, seed=options.seed, note=options.note, say=lambda sentence: say(f"  {sentence}")
+        )
         lost += [f"{name}: {fault}" for fault in found["faults"]]
         document["parts"][name] = found
         print(f"{name}, {found['seconds']} s\n\n{part(name).tables(found['figures'])}\n", flush=True)

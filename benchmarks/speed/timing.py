@@ -74,20 +74,20 @@ class PeakMemory:
         gc.collect()
         with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")  # the kernel's high-water mark starts anew
-        self._before = _status("VmRSS")
+        self._before = status_kib("VmRSS")
         return self
 
     def __exit__(self, *_: object) -> None:
-        after = _status("VmHWM")
-        if self._before is not None and after is not None:
+        after = status_kib("VmHWM")
+        if self._before and after:
             self.gib = (after - self._before) / 2**20
 
 
-def _status(key: str) -> int | None:
-    """KiB of a line of /proc/self/status."""
+def status_kib(key: str) -> int:
+    """KiB of a line of /proc/self/status: VmRSS is what is held now, VmHWM the most so far; Linux only, elsewhere 0."""
     path = Path("/proc/self/status")
     found = re.search(rf"{key}:\s+(\d+)", path.read_text()) if path.exists() else None
-    return int(found[1]) if found else None
+    return int(found[1]) if found else 0
 
 
 def process_peak_gib(*, children: bool = False) -> float:

@@ -2,20 +2,20 @@
 
 import csv
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from speed.markdown import table
+from speed.timing import status_kib
 
 from m2clip import Recognizer
 from m2clip.builtin.shapes import render_motion, write_video
@@ -30,7 +30,8 @@ VIDEOS, ACTORS = 96, 2
 ROWS, ROWS_SHORT = 200_000, 2_000
 _MOTIONS = ("moving up", "growing", "moving left to right")
 _GONE_SECONDS = 300.0  # at most; two helpers of Ray look for its death once a minute
-# Runs the command line and counts the batches that the table has taken in a file, by whose length another process knows how far it is.
+# Runs the command line with a table that saves each batch at once, and appends to a file a byte for each row that is safe: by its length
+# another process knows how far it is.
 DRIVER = """
 import sys
 from m2clip.bulk.growing_table import GrowingTable
@@ -62,16 +63,20 @@ def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None])
     from m2clip.bulk.ray_engine import RayEngine
 
     killed: list[int] = []
+    of_ray: list[int] = []
 
     def kill_at_a_third(done: int, total: int) -> None:
         if done >= total / 3 and not killed:
-            actors = [pid for pid, name in descendants(os.getpid()) if name.startswith("ray::MapWorker")]
+            below = descendants(os.getpid())
+            of_ray.extend(pid for pid, _ in below)
+            actors = [pid for pid, name in below if name.startswith("ray::MapWorker")]
             killed.append(actors[seed % len(actors)])
             os.kill(killed[0], signal.SIGKILL)
 
     engine = RayEngine(_reading(workers=ACTORS))
+    own = {pid for pid, _ in descendants(os.getpid())}
     figures["actor"] = _run(work, videos, folder / "actor.parquet", engine, progress=kill_at_a_third)
-    figures["actor"] |= {"actors_killed": len(killed), "left_behind": _left_behind(os.getpid())}
+    figures["actor"] |= {"actors_killed": len(killed), "left_behind": _still_there(set(of_ray) - own)}
     say("Ray whose driver is killed at a third, and the same command again")
     figures["driver killed"] = _killed_driver(videos, folder)
     for name, out in (("actor", "actor"), ("driver killed", "driver")):
@@ -86,29 +91,31 @@ def tables(figures: dict[str, Any]) -> str:
         "actor": f"Ray, {ACTORS} actors, one killed",
         "driver killed": f"Ray, {ACTORS} actors, driver killed, run again",
     }
-    lines = [
-        "| run | rows expected | rows found | twice | killed | same bytes as undisturbed | left behind | seconds |",
-        "| :-- | --: | --: | --: | --: | :-- | --: | --: |",
-    ]
+    rows = []
     for key, name in named.items():
         if key in figures:
             one = figures[key]
             same = {True: "yes", False: "no", None: ""}[one.get("same_bytes_as_local")]
             killed, left = one.get("actors_killed", one.get("drivers_killed", 0)), one.get("left_behind", 0)
-            lines.append(
-                f"| {name} | {one['expected']} | {one['found']} | {one['twice']} | {killed} | {same} | {left} | {one['seconds']} |"
-            )
+            found = (one["expected"], one["found"], one["twice"], killed, same, left, one["seconds"])
+            rows.append([name, *map(str, found)])
     driver = figures["driver"]
     ways = [
-        "| the driver with | of | seconds | peak memory, MB |",
-        "| :-- | --: | --: | --: |",
-        *(
-            f"| {name} | {driver['rows']:,} videos | {driver[key]['seconds']} | {driver[key]['peak_mb']} |"
-            for key, name in (("first", "all to do"), ("again", "all done"))
-        ),
+        [name, f"{driver['rows']:,}", *(str(driver[key][what]) for what in ("seconds", "before_mib", "peak_mib"))]
+        for key, name in (("first", "all to do"), ("again", "all done"))
     ]
-    runs = ["\n".join(lines)] if "local" in figures else []
-    return "\n\n".join([*runs, "\n".join(ways)])
+    head = (
+        "run",
+        "rows expected",
+        "rows found",
+        "twice",
+        "killed",
+        "same bytes as undisturbed",
+        "left behind",
+        "seconds",
+    )
+    runs = [table(head, rows)] if rows else []
+    return "\n\n".join([*runs, table(("the driver with", "videos", "seconds", "MiB before the list", "at most"), ways)])
 
 
 def faults(figures: dict[str, Any]) -> list[str]:
@@ -202,11 +209,7 @@ def descendants(pid: int) -> list[tuple[int, str]]:
     return found
 
 
-def _left_behind(pid: int) -> int:
-    return _still_there([child for child, name in descendants(pid) if "ray" in name])
-
-
-def _still_there(pids: Sequence[int]) -> int:
+def _still_there(pids: Collection[int]) -> int:
     """How many of these processes live on after a while."""
     end = time.monotonic() + _GONE_SECONDS
     while (alive := sum(_lives(pid) for pid in pids)) and time.monotonic() < end:
@@ -221,7 +224,6 @@ def _lives(pid: int) -> bool:
         return False
 
 
-@dataclass(frozen=True)
 class _Instant:
     """An engine that reads nothing: every vector is the same."""
 
@@ -231,16 +233,8 @@ class _Instant:
         vector = np.eye(1, work.source.dim, dtype=np.float32)[0]
         for batch in batches:
             rows = [
-                VectorRow(
-                    one.path,
-                    one.sample.start_seconds,
-                    one.sample.end_seconds,
-                    *(one.state or (None, None)),
-                    1.0,
-                    0,
-                    vector,
-                )
-                for one in (asked[number] for number in batch)
+                VectorRow(*one.key, *(one.state or (None, None)), 1.0, 0, vector)
+                for one in asked[batch.start : batch.stop]
             ]
             yield BatchResult(tuple(batch), table_of(rows, work.source))
 
@@ -262,15 +256,15 @@ def _in_own_process(folder: Path, rows: int) -> dict[str, Any]:
         code = f"import sys; sys.path[:0] = {sys.path!r}; from torturing.bulk import drive; drive({str(listed)!r})"
         ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         seconds, peak, before, kept = ran.stdout.split()
-        found[name] = {"seconds": float(seconds), "peak_mb": int(peak), "before_mb": int(before), "found": int(kept)}
+        found[name] = {"seconds": float(seconds), "peak_mib": int(peak), "before_mib": int(before), "found": int(kept)}
     return found
 
 
 def drive(listed: str) -> None:
-    """Bring the table of a list up to date without reading; prints seconds, peak and first megabytes, and the table's rows."""
+    """Bring the table of a list up to date without reading; prints seconds, the most MiB, those before, and the table's rows."""
     work = _work()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    before = status_kib("VmRSS") // 1024
     started = time.perf_counter()
     done = bring_up_to_date(work, wanted_videos([listed]), Path(listed).with_suffix(".parquet"), _Instant())
     seconds = round(time.perf_counter() - started, 1)
-    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, before, done.rows)
+    print(seconds, status_kib("VmHWM") // 1024, before, done.rows)

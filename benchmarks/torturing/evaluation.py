@@ -8,7 +8,6 @@ import json
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any
 from speed.markdown import table
 
 from m2clip.builtin.shapes import render_motion, write_video
+from torturing.ranks import free_port
 
 NAMES = ("growing", "shrinking", "moving right")
 COUNTS = (1, 2, 3, 5, 8)
@@ -76,7 +76,7 @@ def tables(figures: dict[str, Any]) -> str:
     """The grid, and what else was tried."""
     processes = list(figures["grid"][LISTS[0]])
     rows = [
-        [name if not name.isdigit() else f"{name} videos" if name != "1" else "1 video", figures["videos"][name]]
+        [f"{name} video{'' if name == '1' else 's'}" if name.isdigit() else name, figures["videos"][name]]
         + ["{} of {}".format(*row[count]) for count in processes]
         for name, row in figures["grid"].items()
     ]
@@ -152,10 +152,8 @@ def _together(
 ) -> list[list[str]]:
     """What each of these processes, started as one group, says of each cell."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["m2clip.evaluate", "m2clip.checkpoint", "torch.distributed"]
-    )  # imported once for all
-    port = _free_port()
+    context.set_forkserver_preload(["m2clip.evaluate", "m2clip.checkpoint", "torch.distributed"])
+    port = free_port()
     pipes = [context.Pipe(duplex=False) for _ in range(processes)]
     started = [
         context.Process(
@@ -242,9 +240,3 @@ def _killed(folder: Path) -> dict[str, Any]:
         "said": said[:200] if said.startswith("RuntimeError") else "no error",
         "seconds": round(time.perf_counter() - began, 1),
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

@@ -27,7 +27,6 @@ def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None])
     """Read everything, some at a time -> per kind how many were read, refused and neither, with the most memory and time."""
     good = make_good_files(folder / "good")
     classes = folder / "good/classes.csv"
-    classes.with_name("one.txt").write_text("a.mp4 0\n")
     common = {"classes": str(classes), "folder": str(folder)}
     jobs: list[tuple[str, str, dict[str, Any]]] = []
     for kind, path in good.items():
@@ -56,10 +55,8 @@ def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None])
         elif kind == "made to do harm" and found["what"] == "read":
             found |= {"what": "fault", "detail": "it is read"}
         row[found["what"]] += 1
-        row["most_mib"], row["most_seconds"] = (
-            max(row["most_mib"], found["mib"]),
-            max(row["most_seconds"], found["seconds"]),
-        )
+        for most in ("mib", "seconds"):
+            row[f"most_{most}"] = max(row[f"most_{most}"], found[most])
         if found["what"] == "fault":
             lost.append(f"{kind}, {how}: {found['detail']}")
             say(lost[-1])

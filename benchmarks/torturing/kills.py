@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -73,30 +74,17 @@ def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None])
     expected: dict[str, Undisturbed] = {}
     try:
         for phase in (one for one in PHASES if one.short or not short):
-            command = COMMANDS[phase.command]
             if phase.command not in expected:
-                expected[phase.command] = _undisturbed(command, folder, pool[0], runs=1 if short else 2)
+                expected[phase.command] = _undisturbed(COMMANDS[phase.command], folder, pool[0], runs=1 if short else 2)
             whole = expected[phase.command]
-
-            def chain(
-                number: int, phase: Phase = phase, command: Command = command, whole: Undisturbed = whole
-            ) -> _Chain:
-                victims = free.get()
-                try:
-                    place = folder / phase.name.replace(" ", "-") / str(number)
-                    made = _Chain(phase, command, whole, place, random.Random(f"{seed} {phase.name} {number}"))
-                    made.run(victims, number * KILLS_A_CHAIN, min(kills - number * KILLS_A_CHAIN, KILLS_A_CHAIN), kills)
-                    return made
-                finally:
-                    free.put(victims)
-
+            chain = partial(_chain, phase=phase, whole=whole, folder=folder, free=free, kills=kills, seed=seed)
             with ThreadPoolExecutor(count) as threads:
                 chains = list(threads.map(chain, range(-(-kills // KILLS_A_CHAIN))))
             figures[phase.name] = _figures(chains, whole)
             say(f"{phase.name}: {figures[phase.name]['survived']} of {figures[phase.name]['tried']} kills survived")
     finally:
         for victims in pool:
-            victims.__exit__(None, None, None)
+            victims.close()
     return figures
 
 
@@ -142,13 +130,27 @@ def _undisturbed(command: Command, folder: Path, victims: Victims, *, runs: int)
     return Undisturbed(ended.seconds, ended.operations, sizes, left[0])
 
 
+def _chain(
+    number: int, *, phase: Phase, whole: Undisturbed, folder: Path, free: SimpleQueue[Victims], kills: int, seed: int
+) -> "_Chain":
+    """The chain of this number, done by the next process of victims that is free."""
+    place = folder / phase.name.replace(" ", "-") / str(number)
+    made = _Chain(phase, COMMANDS[phase.command], whole, place, random.Random(f"{seed} {phase.name} {number}"))
+    victims = free.get()
+    try:
+        first = number * KILLS_A_CHAIN
+        made.run(victims, first, min(kills - first, KILLS_A_CHAIN), kills)
+    finally:
+        free.put(victims)
+    return made
+
+
 class _Chain:
     """A folder on which a command is killed again and again, and started again, until it may come to its end."""
 
     def __init__(self, phase: Phase, command: Command, whole: Undisturbed, place: Path, chance: random.Random) -> None:
         self._phase, self._command, self._whole, self._place, self._chance = phase, command, whole, place, chance
         self.kills: list[Kill] = []
-        self.lost = 0
         self.runs = self.orphans = 0
         self.faults: list[str] = []
         self._since_whole: list[Kill] = []
@@ -228,6 +230,5 @@ def _figures(chains: Sequence[_Chain], whole: Undisturbed) -> dict[str, Any]:
         "orphans": sum(chain.orphans for chain in chains),
         "operations": whole.operations,
         "seconds": round(whole.seconds, 2),
-        "files": len(whole.left),
         "faults": [fault for chain in chains for fault in chain.faults],
     }

@@ -8,7 +8,6 @@ Runs of one and of two processes take turns; a factor is the median over the rou
 import json
 import multiprocessing
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from speed.markdown import table
+
+from torturing.ranks import free_port
 
 BENCHMARKS = Path(__file__).resolve().parents[1]
 WAYS = {"one": (1, "off"), "DDP": (2, "off"), "FSDP2": (2, "full")}
@@ -55,18 +58,20 @@ def measure(folder: Path, *, short: bool, seed: int, say: Callable[[str], None])
 
 def tables(figures: dict[str, Any]) -> str:
     """A row for each way."""
-    lines = [
-        "| | processes | videos/s | factor | weights a process holds | gradient | exchanged in a step |",
-        "|---|---|---|---|---|---|---|",
+    head = ("", "processes", "videos/s", "factor", "weights a process holds", "gradient", "exchanged in a step")
+    rows = [
+        [
+            "one process" if way == "one" else way,
+            str(one["processes"]),
+            f"{one['videos_a_second']:.1f}",
+            f"{one['factor']:.2f}",
+            f"{100 * one['held_share']:.0f} %",
+            *(f"{one[what] / 1e6:.2f} MB" for what in ("gradient_bytes", "exchanged_bytes")),
+        ]
+        for way, one in figures["ways"].items()
     ]
-    for way, one in figures["ways"].items():
-        counted = f"{one['exchanged_bytes'] / 1e6:.2f} MB"
-        lines.append(
-            f"| {'one process' if way == 'one' else way} | {one['processes']} | {one['videos_a_second']:.1f} | {one['factor']:.2f} | "
-            f"{100 * one['held_share']:.0f} % | {one['gradient_bytes'] / 1e6:.2f} MB | {counted} |"
-        )
     told = f"Median of {figures['rounds']} rounds of {figures['steps']} steps on {figures['cores']} cores, one thread a process."
-    return "\n".join([*lines, "", told])
+    return f"{table(head, rows)}\n\n{told}"
 
 
 def faults(figures: dict[str, Any]) -> list[str]:
@@ -115,9 +120,7 @@ def _fork(settings: dict[str, Any]) -> int:
 
     fork = multiprocessing.get_context("fork")
     for way, (ranks, _) in WAYS.items():
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         processes = [fork.Process(target=_learn, args=(settings, way, rank, port)) for rank in range(ranks)]
         for process in processes:
             process.start()
@@ -160,7 +163,6 @@ def _learn(settings: dict[str, Any], way: str, rank: int, port: int) -> None:
     torch.manual_seed(settings["seed"])
     model = create(backbone, class_names=LABELS)
     assert model.visual_head is not None
-    model.visual_head.dropout.p = 0.0  # it would draw other numbers in each process
     everyone = torch.randint(0, 256, (2 * batch_size, 1, 8, 3, 64, 64)) / 128 - 1
     labels = torch.arange(2 * batch_size) % len(LABELS)
     objective = Objective(model, config=RunConfig(out="unused"), largest=2 * batch_size, device=fabric.device)

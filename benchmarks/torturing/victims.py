@@ -15,10 +15,9 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 LOADED = (
@@ -84,7 +83,6 @@ class _Order:
     environment: dict[str, str]
     settings: dict[str, float]
     kill: dict[str, Any]
-    most_seconds: float = field(default=MOST_SECONDS)
 
 
 class Victims:
@@ -128,12 +126,8 @@ class Victims:
         said = log.read_text("utf-8", "replace").splitlines()[-5:]
         return Ended(**{**answer, "orphans": tuple(answer["orphans"])}, said=" | ".join(said))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the process."""
         self._process.kill()
         self._process.communicate()
 
@@ -164,7 +158,7 @@ def _run(order: _Order) -> dict[str, Any]:
         if kill.seconds is not None and seconds >= kill.seconds:
             with suppress(ProcessLookupError, PermissionError):
                 (os.killpg if kill.everything else os.kill)(victim, signal.SIGKILL)
-        if seconds > order.most_seconds:
+        if seconds > MOST_SECONDS:
             hung = True
             os.kill(victim, signal.SIGKILL)
         ended, code = os.waitpid(victim, os.WNOHANG)

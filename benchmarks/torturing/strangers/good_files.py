@@ -32,6 +32,7 @@ SIZES = {
 def make_good_files(folder: Path) -> dict[str, Path]:
     """Write one file of each kind below the folder -> kind: file."""
     folder.mkdir(parents=True)
+    (folder / "one.txt").write_text("a.mp4 0\n")  # a list to read with the classes
     (folder / "classes.csv").write_text("id,name\n" + "".join(f'{n},"{name}"\n' for n, name in enumerate(NAMES)))
     made: dict[str, Path] = {}
     for kind, (name, write) in _WRITERS.items():

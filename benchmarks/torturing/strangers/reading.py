@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from speed.timing import PeakMemory
 
 from m2clip.apart import Alive
 from m2clip.bulk.vector_table import VectorTable
@@ -41,9 +42,10 @@ def outcome(job: dict[str, Any], alive: Alive) -> dict[str, Any]:
         empty = Path(folder) / "empty"
         empty.mkdir()
         os.chdir(empty)  # where code that ran would leave its mark
-        before, started = _reset_peak(), time.monotonic()
-        what, detail = _read(job["kind"], path, Path(job["classes"]))
-        seconds, mib = time.monotonic() - started, (_status("VmHWM") - before) / 1024
+        started = time.monotonic()
+        with PeakMemory() as held:
+            what, detail = _read(job["kind"], path, Path(job["classes"]))
+        seconds, mib = time.monotonic() - started, 1024 * (held.gib or 0.0)
         if any(empty.iterdir()):
             what, detail = "fault", f"it left {next(empty.iterdir()).name} behind"
         os.chdir(job["folder"])
@@ -74,10 +76,8 @@ def _samples(path: Path, classes: Path) -> None:
 def _shards(path: Path, _: Path) -> None:
     found = read_shards(path).samples
     for n in range(min(len(found), 20)):
-        with (
-            suppress(M2CLIPError),
-            Video(found[n].path) as video,
-        ):  # a member that is no video, or whose shard is not there
+        # A member may be no video, or its shard not be there.
+        with suppress(M2CLIPError), Video(found[n].path) as video:
             video.frames([0])
 
 
@@ -113,20 +113,3 @@ _READERS: dict[str, Callable[[Path, Path], Any]] = {
     **dict.fromkeys((f"video as {name}" for name in ("mp4", "avi", "webm", "gif", "mjpeg")), _video),
     "array of frames": _video,
 }
-
-
-def _reset_peak() -> int:
-    """The memory that is held now, KiB; what is measured as the most begins anew from here (Linux)."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    return _status("VmRSS")
-
-
-def _status(key: str) -> int:
-    with suppress(OSError):
-        return next(
-            int(line.split()[1])
-            for line in Path("/proc/self/status").read_text().splitlines()
-            if line.startswith(key + ":")
-        )
-    return 0
