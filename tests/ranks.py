@@ -1,6 +1,6 @@
 """Processes of one run on this machine, forked from a process that has imported everything, so that many of them cost little.
 
-Only for scripts that tests start: a process of pytest has threads, and must not be forked.
+`on_ranks` is only for scripts that tests start: a process of pytest has threads, and must not be forked.
 """
 
 import os

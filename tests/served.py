@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -31,6 +32,8 @@ class Server:
             env={**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1", **environment},
         )
         assert self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], PATIENCE_SECONDS)[0]:
+            self.process.kill()
         line = self.process.stdout.readline()
         address = re.search(r"http://127\.0\.0\.1:([0-9]+)", line)
         assert address is not None, (folder / "log").read_text()
@@ -71,7 +74,7 @@ class Server:
 def until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not true():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, f"not true within {PATIENCE_SECONDS} s"
         time.sleep(0.02)
 
 

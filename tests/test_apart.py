@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 
 from m2clip.apart import Alive, Ended, run_apart
 from m2clip.errors import ConfigError
+from tests.processes import alive
+from tests.served import until
 
 GIB = 2**30
 
@@ -98,19 +101,19 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 def test_a_child_that_hangs_ends_with_a_killed_parent(tmp_path: Path) -> None:
     (tmp_path / "hangs.py").write_text(HANGS)
     note = tmp_path / "note"
     parent = subprocess.Popen([sys.executable, str(tmp_path / "hangs.py"), str(note)])
-    while not note.exists():
-        assert parent.poll() is None
-        time.sleep(0.05)
-    parent.kill()
-    parent.wait()
-    child = Path("/proc") / note.read_text()
-    for _ in range(600):
-        if not child.exists() or child.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return
-        time.sleep(0.1)
-    os.kill(int(note.read_text()), signal.SIGKILL)
-    pytest.fail("the child outlived its parent")
+    try:
+        until(note.exists)
+    finally:
+        parent.kill()
+        parent.wait()
+    child = int(note.read_text())
+    try:
+        until(lambda: not alive(child))
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)

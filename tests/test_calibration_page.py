@@ -1,9 +1,9 @@
 """The page's figures of calibration are those of the last measurement, and what it compares is told by hand."""
 
 import json
-import sys
 from pathlib import Path
 
+import calibration
 import numpy as np
 import pytest
 import torch
@@ -11,9 +11,6 @@ import torch
 from m2clip.scoring import Scores
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import calibration  # noqa: E402
 
 
 def test_the_page_has_the_figures_of_the_measurement() -> None:

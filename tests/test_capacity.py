@@ -1,19 +1,16 @@
 """The prediction for many GPUs is the arithmetic that it says, and the page has its figures."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
+import capacity
+import gpu
 import pytest
 
 from tests.small_inputs import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import capacity  # noqa: E402
-import gpu  # noqa: E402
 
 CLUSTER = capacity.Cluster(
     gpus_a_machine=2, cores_a_gpu=4, inside_bytes_a_second=100e6, between_bytes_a_second=10e6, latency_seconds=0.001

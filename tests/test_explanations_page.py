@@ -1,20 +1,17 @@
 """The page's figures of maps are those of the last measurement, and what measures them is right on maps made by hand."""
 
 import json
-import sys
 from pathlib import Path
 
+import explanations
 import pytest
 import torch
 import torch.nn.functional as F
+from explaining import measures, methods, page
 
 from tests.small_inputs import tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import explanations  # noqa: E402
-from explaining import measures, methods, page  # noqa: E402
 
 
 def test_the_page_has_the_figures_of_the_measurement() -> None:

@@ -1,15 +1,13 @@
 """The page's figures of exported models are those of the last measurement, and the benchmark runs."""
 
 import json
-import sys
 from pathlib import Path
+
+import export as benchmark
 
 from tests.small_inputs import TINY
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import export as benchmark  # noqa: E402
 
 
 def test_the_page_has_the_figures_of_the_measurement() -> None:

@@ -13,6 +13,7 @@ from m2clip.bulk.vector_table import VectorTable
 from m2clip.checkpoint import load
 from m2clip.checkpoint.record import read_info, read_record
 from m2clip.data.manifest import read_manifest
+from m2clip.data.video import Video
 from m2clip.errors import CheckpointError
 from m2clip.model.video_clip import FORMAT_VERSION
 from m2clip.search.building import build_index
@@ -107,6 +108,9 @@ def test_an_index_of_shards_names_videos_that_are_read() -> None:
     videos = read_manifest(GOLDEN / "shards")
     assert videos.class_names == CLASSES
     assert [sample.label for sample in videos.samples] == [0, 0, 1, 1]
+    for sample in videos.samples:
+        with Video(sample.path) as video:
+            assert video.frames([0]).shape[0] == 1
 
 
 def test_a_table_of_embeddings_is_searched(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from m2clip.errors import ConfigError
 from m2clip.launcher import Processes, lost_process, read_launcher
 from m2clip.train.log import read_log
 from m2clip.train.preparation import start_fabric
+from tests.ranks import free_port
 from tests.small_inputs import class_folders
 
 TORCHRUN = {
@@ -105,9 +105,7 @@ def test_two_processes_of_srun_share_the_videos(tmp_path: Path) -> None:
         f"out: {tmp_path / 'run'}\ndata: {{train: {videos}, frames: 2, workers: 0}}\nmodel: {{backbone: builtin}}\n"
         "train: {epochs: 1, warmup_epochs: 0, batch_size: 2, precision: fp32}\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     place = SRUN | {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "1", "SLURM_STEP_NODELIST": "127.0.0.1"}
     started = []
     for rank in ("0", "1"):

@@ -1,13 +1,11 @@
 """The page's figures of live recognition are those of the last measurement, and the benchmark runs."""
 
 import json
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+import live
 
-import live  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_page_has_the_figures_of_the_measurement() -> None:

@@ -12,15 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
-from m2clip.data.video import Video
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from speed import figures, inference, page, reading, scale, startup, text, training, workload
 from speed.goals import GOALS, Goal
 from speed.markdown import number
 from speed.timing import Timings, alternate, growth
 from speed.videos import FPS, make_video
+
+from m2clip.data.video import Video
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = workload.QUICK

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 
 from m2clip.config import load_config
 from m2clip.train import train
 from m2clip.train.log import RunLog
 from tests.small_inputs import TINY, class_folders
+from tests.train.runs import Killed, assert_same, log_lines
 
 EPOCHS = 3
 NAMES = ("red star growing", "blue square bouncing")
@@ -84,32 +84,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     return finish(written(tmp_path_factory.mktemp("undisturbed"), videos))
 
 
-def log_lines(out: Path) -> list[dict[str, Any]]:
-    """The log without what a clock measured."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]
-    return [{key: value for key, value in line.items() if "seconds" not in key} for line in lines]
-
-
-def assert_same(out: Path, other: Path) -> None:
-    for name in ("last.safetensors", "best.safetensors"):
-        ours, theirs = load_file(out / name), load_file(other / name)
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
-    ours, theirs = (torch.load(folder / "last.state.pt", weights_only=True) for folder in (out, other))
-    assert ours["best"] == theirs["best"]
-    moments = [
-        (state[key]["exp_avg"], state[key]["exp_avg_sq"]) for state in (ours["optimizer"]["state"],) for key in state
-    ]
-    expected = [
-        (state[key]["exp_avg"], state[key]["exp_avg_sq"]) for state in (theirs["optimizer"]["state"],) for key in state
-    ]
-    assert all(
-        torch.equal(a, b) for one, two in zip(moments, expected, strict=True) for a, b in zip(one, two, strict=True)
-    )
-    assert log_lines(out) == log_lines(other)
-    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in other.iterdir())
-
-
 def test_killed_in_an_epoch_and_in_a_save(tmp_path: Path, videos: Path, undisturbed: Path) -> None:
     config = written(tmp_path, videos)
     (tmp_path / "script.py").write_text(SCRIPT)
@@ -124,14 +98,10 @@ def test_killed_in_an_epoch_and_in_a_save(tmp_path: Path, videos: Path, undistur
         )
         assert process.returncode == -signal.SIGKILL, process.stderr
         assert torch.load(out / "last.state.pt", weights_only=True)["epochs_done"] == 1
-    assert (out / ".last.state.pt.partial").exists()
+    assert (out / "last.state.pt.draft").exists()
     assert log_lines(out)[-1]["epoch"] == 2  # the log and both checkpoints are an epoch ahead of the state
     finish(config, resume=True)
     assert_same(out, undisturbed)
-
-
-class Killed(BaseException):
-    """Stands for a kill where no process is worth its start."""
 
 
 @pytest.mark.parametrize("name", ["last.safetensors", "best.safetensors"])
@@ -165,12 +135,12 @@ def test_the_log_of_a_resumed_run_leaves_out_what_comes_again(tmp_path: Path) ->
     with RunLog(tmp_path) as log:
         log.warn("skipped: \ud800 \u2028", step=1)
         log.write("step", step=1, total=1.5)
-        kept = log.sizes()
+        sizes = log.sizes()
         log.write("step", step=2, total=float("nan"))
         log.write("test", step=1, similarity_top1=1.0)
     with (tmp_path / "metrics.jsonl").open("ab") as file:
         file.write('{"kind": "é'.encode()[:-1])  # cut inside a character
-    with RunLog(tmp_path, kept=kept, steps_done=1) as log:
+    with RunLog(tmp_path, kept=sizes, steps_done=1) as log:
         log.warn("skipped: \ud800 \u2028", step=2)
         log.warn("another", step=2)
     kept = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

@@ -1,16 +1,14 @@
 """The page's figures of search are those of the last measurement, and the benchmark runs."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("lancedb")
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
+import search as benchmark
 
-import search as benchmark  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_page_has_the_figures_of_the_measurement() -> None:

@@ -1,15 +1,12 @@
 """The page's figures of the server under load are those of the last measurement, and the benchmark runs."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+import serving
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import serving  # noqa: E402
 
 
 def test_the_page_has_the_figures_of_the_measurement() -> None:

@@ -5,12 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shrink
 
 from m2clip.data.video import Video
 from tests.small_inputs import write_video
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import shrink
 
 
 def test_copies_keep_frames_order_and_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

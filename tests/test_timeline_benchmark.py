@@ -1,18 +1,15 @@
 """The page's figures of timelines are those of the last measurement, and what measures them works."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+import timeline
 
 from m2clip import Recognizer
 from tests.small_inputs import moving_square, tiny_model, write_video
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import timeline  # noqa: E402
 
 
 def test_the_page_has_the_figures_of_the_measurement() -> None:

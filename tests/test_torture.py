@@ -2,33 +2,29 @@
 
 import json
 import random
-import sys
 from pathlib import Path
 
 import pytest
+import torture
+from torturing import kills
+from torturing.commands import Command
+from torturing.remains import differences, remains
+from torturing.victims import Ended, Kill
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))
-
-import torture  # noqa: E402
-from torturing import kills  # noqa: E402
-from torturing.commands import Command  # noqa: E402
-from torturing.remains import differences, remains  # noqa: E402
-from torturing.victims import Ended, Kill  # noqa: E402
 
 
 def test_the_page_has_the_figures_of_the_measurement() -> None:
-    if not torture.RESULT.exists():
-        pytest.skip("nothing has been measured yet")
     document = json.loads(torture.RESULT.read_text("utf-8"))
     page = torture.PAGE.read_text("utf-8")
     assert torture.with_tables(page, document) == page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", torture.PARTS)
 def test_every_part_survives_its_short_form(name: str) -> None:
     heard: list[str] = []
-    found = torture.run(name, short=True, seed=1, say=heard.append)
+    found = torture.run(name, short=True, seed=1, note="tests run", say=heard.append)
     assert found["faults"] == [], heard
     assert torture.part(name).tables(json.loads(json.dumps(found["figures"])))
 

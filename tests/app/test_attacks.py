@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.app.page_events import event
 from tests.program import NAMES
 from tests.served import PATIENCE_SECONDS, Server, answer_of, until
 from tests.small_inputs import moving_square, tiny_model, write_video
@@ -54,7 +55,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(autouse=True)
 def unharmed(server: Server) -> Iterator[None]:
     """After each attack: the server answers, holds no upload, and has printed lines of JSON, no traceback among them."""
-    server.log.seek(0, 2)
     start = (server.folder / "log").stat().st_size
     yield
     until(lambda: server.ask("GET", "/healthz")[0] == 200)
@@ -219,9 +219,10 @@ def test_forms_that_are_too_much(server: Server, video: bytes, body: bytes, kind
 
 
 @pytest.mark.parametrize(
-    "name", ["../../../escaped.mp4", "/tmp/escaped.mp4", "..\\escaped.mp4", "escaped.mp4\x00.txt", "e" * 4000, "%2e%2e/escaped.mp4"]
+    "name", ["../../../escaped.mp4", "FOLDER/escaped.mp4", "..\\escaped.mp4", "escaped.mp4\x00.txt", "e" * 4000, "%2e%2e/escaped.mp4"]
 )  # fmt: skip
 def test_names_of_uploads_lead_nowhere(server: Server, name: str) -> None:
+    name = name.replace("FOLDER", str(server.folder))
     body = part("file", b"no video", more=f'; filename="{name}"') + END
     status, answer, _ = server.ask("POST", "/v1/classify", body, **KIND)
     assert status == 422
@@ -229,11 +230,11 @@ def test_names_of_uploads_lead_nowhere(server: Server, name: str) -> None:
     status, answer, _ = server.ask("POST", "/page/upload", b"no video", X_Name=quote(name))
     assert status == 200
     assert re.fullmatch("[A-Za-z0-9_-]{22}", answer["token"])
-    found = {path.name for path in server.folder.rglob("*")}
+    found = {path.name for place in (server.folder.rglob("*"), server.folder.parent.iterdir()) for path in place}
     assert not any("escaped" in one or len(one) > 100 for one in found)
     [folder] = page_files(server)
     kept = [path for path in folder.iterdir() if path.name.startswith(answer["token"])]
-    assert [path.stat().st_mode & 0o077 or path.suffix for path in kept] in ([".mp4"], [""], [".txt"], [0o044])
+    assert [path.suffix in ("", ".mp4", ".txt") for path in kept] == [True]
     assert folder.stat().st_mode & 0o077 == 0
 
 
@@ -253,26 +254,12 @@ def test_paths_lead_to_no_file(server: Server, root: str) -> None:
         assert b"PATH=" not in content
 
 
-def event(number: int, *data: Any, **others: Any) -> bytes:
-    return json.dumps({"data": data, "fn_index": number, "session_hash": "forged"} | others).encode()
-
-
 def test_forged_events_of_the_page(server: Server) -> None:
     """Every event of the page with every wrong kind of value: refused, or answered on the page, and never a traceback."""
     config = server.ask("GET", "/config")[1]
     numbers = [one["id"] for one in config["dependencies"]]
-    values: list[Any] = [
-        None,
-        True,
-        -1,
-        1e308,
-        "x",
-        "",
-        "0.5",
-        [],
-        {},
-        {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}},
-    ]
+    file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    values: list[Any] = [None, True, -1, 1e308, "x", "", "0.5", [], {}, file]
     carried: list[tuple[list[Any], dict[str, Any]]] = [
         *(([value], {}) for value in values),
         (["a"] * 3, {}),
@@ -288,15 +275,8 @@ def test_forged_events_of_the_page(server: Server) -> None:
             sent = event(number, *data, session_hash=f"s{number % 2}", **extra)
             statuses.add(server.ask("POST", "/gradio_api/queue/join", sent, **JSON)[0])
     assert statuses == {200, 400, 429}
-    for path in (
-        "queue/data?session_hash=unknown",
-        "heartbeat/../x",
-        "call/recognise",
-        "cancel",
-        "reset",
-        "upload",
-        "component_server",
-    ):
+    shut = "queue/data?session_hash=unknown heartbeat/../x call/recognise cancel reset upload component_server"
+    for path in shut.split():
         for method in ("GET", "POST", "PUT"):
             assert server.ask(method, f"/gradio_api/{path}", b"{}")[0] in (400, 404, 405)
 
@@ -324,10 +304,9 @@ def test_many_connections_that_say_nothing_hold_nobody_up(server: Server, video:
 
 def test_uploads_that_trickle_end_and_give_their_places_back(server: Server, video: bytes) -> None:
     body = part("file", video, more='; filename="v.mp4"') + END
-    slow = [server.begin(len(body), body[:50]) for _ in range(4)]  # all the places there are
-    assert server.ask("POST", "/v1/classify", body, **KIND)[0] in (200, 429)
-    for connection in slow:
-        assert answer_of(connection)[0] in (408, 429)
+    slow = [server.begin(len(body), body[:1000]) for _ in range(4)]  # all the places there are
+    until(lambda: server.ask("POST", "/v1/classify", body, **KIND)[0] == 429)
+    assert [answer_of(connection)[0] for connection in slow] == [408] * 4
     assert server.ask("POST", "/v1/classify", body, **KIND)[0] == 200
 
 

@@ -34,9 +34,7 @@ class App:
             self.begun += 1
             await self.go.wait()
         else:
-            await asyncio.sleep(
-                0.6
-            )  # three times as long as a head may take: a request that runs is not one that is silent
+            await asyncio.sleep(1.0)  # twice as long as a head may take: a request that runs is not one that is silent
         await send({"type": "http.response.start", "status": 204, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
@@ -74,7 +72,7 @@ def test_a_head_that_does_not_arrive_ends_the_connection() -> None:
             writer.close()
         return found
 
-    silent, half, answered, then_half = served(work, head_seconds=0.2)
+    silent, half, answered, then_half = served(work, head_seconds=0.5)
     assert (silent, half, then_half) == (b"", b"", b"")
     assert answered.startswith(b"HTTP/1.1 204 ")
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from m2clip import Recognizer
@@ -51,9 +50,3 @@ def table(recognizer: Recognizer, source: SourceModel, videos: Path, tmp_path_fa
     out = tmp_path_factory.mktemp("table") / "vectors.parquet"
     embed_videos(recognizer, wanted_videos([str(videos)]), out, source)
     return out
-
-
-def unit_rows(count: int, dim: int, *, seed: int = 0) -> np.ndarray:
-    """float32 [count, dim] of unit norm."""
-    rows = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -91,7 +91,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         capture_output=True,
         text=True,
         check=False,
-        timeout=100,
+        timeout=300,
     )
     assert ran.returncode == -signal.SIGKILL, ran.stderr
     assert out.exists() == (moment == "parts")

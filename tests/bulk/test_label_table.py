@@ -35,8 +35,9 @@ def run(work: LabelWork | EmbeddingWork, out: Path, *sources: Path, batch_size: 
 def test_every_video_has_the_labels_that_classify_gives(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     recognizer = Recognizer(checkpoint, device="cpu", views_temporal=2)
     out, work = tmp_path / "labels.parquet", work_of(recognizer)
-    (videos_bad := tmp_path / "bad.mp4").write_bytes(b"noise")
-    done = run(work, out, videos, videos_bad)
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"noise")
+    done = run(work, out, videos, bad)
     assert (done.rows, done.videos, len(done.bad)) == (5, 5, 1)
     found = pq.read_table(out)
     assert [Path(path).name for path in found["path"].to_pylist()] == ["d.mp4", ODD, "b.mp4", "c.avi", "a.mp4"]

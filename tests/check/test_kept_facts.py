@@ -1,5 +1,6 @@
 """Facts on disk: found again for an unchanged file, and never for anything else."""
 
+import errno
 import os
 import resource
 from contextlib import closing
@@ -117,7 +118,7 @@ def test_a_full_disk_at_the_end_keeps_what_was_read(tmp_path: Path, monkeypatch:
     video.write_bytes(b"abc")
 
     def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     known = KeptFacts(lines)
     known.keep(keys_of([video])[0], video, GOOD)

@@ -231,14 +231,13 @@ def test_an_archive_has_one_directory(tmp_path: Path) -> None:
     good = saved(tmp_path / "x.pt", {"a": ONE}).read_bytes()
     begin = good.index(b"PK\x01\x02")
     end = good.rindex(b"PK\x05\x06")
-    for name, content in {
-        "the mark of an end behind the end": good + b"PK\x05\x06",
-        "a comment": good[:-2] + b"\x01\x00x",
-        "two directories": good[:end] + good[begin:end] + good[end:],
-        "something before": b"x" + good,
-        "cut": good[:-5],
-    }.items():
+    for content in (
+        good + b"PK\x05\x06",  # the mark of an end behind the end
+        good[:-2] + b"\x01\x00x",  # a comment
+        good[:end] + good[begin:end] + good[end:],  # two directories
+        b"x" + good,
+        good[:-5],
+    ):
         (tmp_path / "x.pt").write_bytes(content)
         with pytest.raises(CheckpointError, match="is a damaged archive; download it again"):
             read_tensors(tmp_path / "x.pt")
-        assert name

@@ -159,7 +159,7 @@ def test_two_processes_calibrate_as_one_does(m2: Callable[..., Ran], learned: Pa
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=580,
     )
     assert ran.returncode == 0, ran.stderr
     together = json.loads(ran.stdout)

@@ -18,6 +18,7 @@ from m2clip.data.dataset import BadFile, Batch, Item, VideoDataset
 from m2clip.data.loading import VideoLoader, make_loader
 from m2clip.data.manifest import Manifest, Sample
 from m2clip.errors import ConfigError, M2CLIPError
+from tests.processes import alive
 from tests.small_inputs import moving_square, write_video
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked, and looked at in /proc")
@@ -105,16 +106,9 @@ def need_same_but_bad(found: list[Batch], manifest: Manifest, bad: set[int], *, 
         assert [file.index for file in batch.bad] == [index for index in whole.indices.tolist() if index in bad]
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-
-
 def children() -> set[int]:
     own = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    return {pid for pid in map(int, own) if is_running(pid)}
+    return {pid for pid in map(int, own) if alive(pid)}
 
 
 @pytest.mark.case("D5")
@@ -174,7 +168,7 @@ def test_a_worker_that_somebody_kills_costs_nothing(videos: list[Path], tmp_path
         assert (tmp_path / "killed_once.log").read_text() == "xx"
         idle = min(children() - before)
         os.kill(idle, signal.SIGKILL)
-        while is_running(idle):
+        while alive(idle):
             time.sleep(0.01)
         loader.dataset.set_epoch(1)
         need_same_but_bad(list(loader), manifest, set(), epoch=1)
@@ -309,5 +303,5 @@ def test_no_worker_outlives_the_program(tmp_path: Path, ending: signal.Signals) 
     _, said = program.communicate(timeout=60)  # returns when the last of them has closed its stderr
     assert said == ""
     assert program.returncode == (130 if ending == signal.SIGINT else -9)
-    while any(map(is_running, workers)):
+    while any(map(alive, workers)):
         time.sleep(0.01)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from m2clip.data.manifest import ClassTable, read_manifest
 from m2clip.data.shards.writing import write_shards
 from m2clip.evaluate import evaluate
 from tests.evaluate.test_evaluation import NAMES, damaged, trained_model
+from tests.ranks import free_port
 from tests.small_inputs import moving_square, write_video
 from tests.web_server import body, serving
 
@@ -103,9 +103,7 @@ def report_of() -> Callable[..., dict[str, Any]]:
     """Runs `m2clip evaluate` in one or more processes, as the launcher would start them, and gives the report."""
 
     def run(checkpoint: Path, data: Path | str, *, processes: int, launcher: str = "torchrun") -> dict[str, Any]:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         command = [
             sys.executable, "-m", "m2clip", "evaluate", str(checkpoint), "--data", str(data),
             "--batch-size", "2", "--per-view", "--json", "--device", "cpu",

@@ -170,9 +170,8 @@ def test_every_method_can_be_traced(options: dict[str, Any]) -> None:
     strength = options.pop("strength", 1.0)
     recognizer = Recognizer(learned(frames=4, **options), device="cpu", strength=strength)
     graph = VideoGraph(recognizer.model, None).eval()
-    if (
-        options.get("method") == "aim" and torch.__version__ < "2.12"
-    ):  # which takes a guess at its shapes for a limit of them
+    if options.get("method") == "aim" and torch.__version__ < "2.12":
+        # Such a PyTorch takes a guess at aim's shapes for a limit of them.
         with pytest.raises(ConfigError, match="cannot be exported for any number of frames"):
             traced(graph)
         return

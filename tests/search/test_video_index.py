@@ -13,10 +13,16 @@ from m2clip.bulk.vector_table import VectorRow, table_of
 from m2clip.search import SourceModel, VideoIndex, building
 from m2clip.search.building import build_index
 from m2clip.search.video_index import connected, naming_failures
-from tests.bulk.conftest import ODD, unit_rows
+from tests.bulk.conftest import ODD
 from tests.small_inputs import tiny_model
 
 pytest.importorskip("lancedb")
+
+
+def unit_rows(count: int, dim: int, *, seed: int = 0) -> np.ndarray:
+    """float32 [count, dim] of unit norm."""
+    rows = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def write(path: Path, vectors: np.ndarray, source: SourceModel, *, first: int = 0) -> Path:

@@ -11,17 +11,10 @@ import pytest
 
 from m2clip.study.cell import LOG
 from m2clip.study.lanes import Lane, ready
+from tests.processes import alive
 from tests.study.small_study import small_study
 
 pytestmark = pytest.mark.slow
-
-
-def alive(process: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_crash_costs_the_cell_and_the_lane_goes_on(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """Signals are noted while a run needs it, and mean what they did before and after."""
 
-import os
 import signal
 import threading
 import time
@@ -12,7 +11,7 @@ from m2clip.train.interruption import Interruption
 
 
 def send(number: int) -> None:
-    os.kill(os.getpid(), number)
+    signal.raise_signal(number)
 
 
 @pytest.fixture(autouse=True)

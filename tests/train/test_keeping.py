@@ -1,10 +1,8 @@
 """What a run keeps lets it go on after any moment: the files of the end are those of a run without a break, byte for byte."""
 
 import errno
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,21 +14,22 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from m2clip.config import RunConfig
 from m2clip.data.dataset import BadFile
 from m2clip.errors import CheckpointError, ConfigError, Interrupted, M2CLIPError, VideoError
+from m2clip.report import files
 from m2clip.train import train
 from m2clip.train.file_notes import listed_in, plain_bad
 from m2clip.train.keeping import find_state
 from m2clip.train.log import RunLog, read_log
 from m2clip.train.preparation import read_data, start_fabric
 from m2clip.train.state import TrainingState
+from tests.ranks import free_port, place
 from tests.small_inputs import TINY, class_folders
+from tests.train.runs import STATE, Killed, assert_same, log_lines
 
 NAMES = ("red star growing", "blue square bouncing")
-STATE = "last.state.pt"
 
 
 @pytest.fixture(scope="module")
@@ -66,48 +65,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, videos: Path) -> Path:
     """A run that writes its state at the ends of epochs only."""
     out = tmp_path_factory.mktemp("undisturbed") / "run"
     return train(settings(out, videos, save_minutes=1e6), progress=False).parent
-
-
-def log_lines(out: Path) -> list[dict[str, Any]]:
-    """The log without what a clock measured."""
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if "seconds" not in key} for line in lines]
-
-
-def curves(out: Path) -> dict[str, list[tuple[int, float]]]:
-    """What TensorBoard shows: steps and values of each curve, without what a clock measured."""
-    events = EventAccumulator(str(out / "tensorboard"), size_guidance={"scalars": 0}, purge_orphaned_data=False)
-    events.Reload()
-    tags = [tag for tag in events.Tags()["scalars"] if "seconds" not in tag]
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags}
-
-
-def same_tree(one: Any, other: Any) -> bool:
-    """Whether two states are the same to the last bit."""
-    if isinstance(one, torch.Tensor):
-        return torch.equal(one, other)
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same_tree(one[key], other[key]) for key in one)
-    if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(same_tree(a, b) for a, b in zip(one, other, strict=True))
-    return bool(one == other)
-
-
-def assert_same(out: Path, other: Path) -> None:
-    names = {path.name for path in other.iterdir()}
-    assert {path.name for path in out.iterdir()} == names
-    for name in names - {"metrics.jsonl", "report.json", "tensorboard", STATE}:
-        assert (out / name).read_bytes() == (other / name).read_bytes(), name
-    ours, theirs = (torch.load(folder / STATE, weights_only=True) for folder in (out, other))
-    for state in (ours, theirs):
-        del state["settings"], state["log_sizes"]  # the folder's name; how many digits a clock's numbers have
-    assert same_tree(ours, theirs)
-    assert log_lines(out) == log_lines(other)
-    assert curves(out) == curves(other)
-
-
-class Killed(BaseException):
-    """Stands for a kill where no process is worth its start."""
 
 
 def test_killed_again_and_again_anywhere(
@@ -269,7 +226,7 @@ def test_what_crashed_before_the_break_is_not_read_again(tmp_path: Path, videos:
 def test_a_full_disk_is_told_and_the_run_goes_on_later(
     tmp_path: Path, videos: Path, undisturbed: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename, append, seen = os.replace, RunLog.__init__.__globals__["append"], []
+    rename, append, seen = os.replace, files.append, []
 
     def refuse(target: object) -> None:
         if Path(str(target)).name == name:
@@ -342,23 +299,14 @@ main()
 
 @pytest.mark.slow
 def test_a_run_of_two_processes_goes_on_as_one(tmp_path: Path, videos: Path) -> None:
-    """Without the head that has dropout, whose masks are each process's own. A signal to one process ends both; the main one tells it."""
-    loss = {"visual": 0}
-    configs = {}
-    for name in ("alone", "both"):
-        config = settings(tmp_path / name, videos, save_minutes=1e6).model_dump(mode="json")
-        configs[name] = RunConfig.model_validate(config | {"loss": loss, "data": config["data"] | {"workers": 0}})
+    """A signal to one process ends both; the main one tells it."""
+    configs = {name: settings(tmp_path / name, videos, save_minutes=1e6) for name in ("alone", "both")}
     train(configs["alone"], progress=False)
     (tmp_path / "run.json").write_text(configs["both"].model_dump_json())
     (tmp_path / "script.py").write_text(SIGNALLED)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = []
+    port, started = free_port(), []
     for rank in range(2):
-        place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_PORT": port}
-        environment = {**os.environ, **{name: str(value) for name, value in place.items()}}
-        environment |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "MASTER_ADDR": "127.0.0.1"}
+        environment = {**os.environ, **place(rank, 2, port)}
         command = [sys.executable, str(tmp_path / "script.py"), "train", str(tmp_path / "run.json")]
         started.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
     said = [process.communicate(timeout=300)[1] for process in started]

@@ -1,7 +1,6 @@
 """What stands around Gradio."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -18,6 +17,7 @@ gradio = pytest.importorskip("gradio")
 from m2clip.app.limits import Busy  # noqa: E402
 from m2clip.app.page.events import MOST_SESSIONS, MOST_STREAMS, MOST_UNREAD, Events, Sessions  # noqa: E402
 from m2clip.app.page.fence import Fence  # noqa: E402
+from tests.app.page_events import event  # noqa: E402
 
 PAGE = """<head><meta charset="utf-8" />
 <meta property="og:image" content="https://elsewhere/a.jpg" />
@@ -121,14 +121,6 @@ def test_what_the_page_needs_is_open(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 200
     assert answer.headers["x-content-type-options"] == "nosniff"
-
-
-def join(client: TestClient, body: bytes) -> int:
-    return client.post("/gradio_api/queue/join", content=body).status_code
-
-
-def event(number: int, *data: Any, **others: Any) -> bytes:
-    return json.dumps({"data": data, "fn_index": number, "session_hash": "abc"} | others).encode()
 
 
 @pytest.mark.parametrize(

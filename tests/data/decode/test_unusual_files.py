@@ -346,7 +346,10 @@ def test_huge_pictures_whose_size_ffmpeg_forgets(tmp_path: Path, suffix: str, co
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=1)
         stream.width, stream.height, stream.pix_fmt = 16384, 4112, pix_fmt
-        container.mux(stream.encode(av.VideoFrame(16384, 4112, pix_fmt)))
+        frame = av.VideoFrame(16384, 4112, pix_fmt)
+        for plane in frame.planes:
+            plane.update(bytes(plane.buffer_size))
+        container.mux(stream.encode(frame))
         container.mux(stream.encode())
     before = resident_mib()
     with pytest.raises(
