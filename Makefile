@@ -60,9 +60,9 @@ bench: setup
 torture: setup
 	$(BIN)/python benchmarks/torture.py
 
-# New versions for constraints/ci.txt, within the bounds of pyproject.toml, for every system and Python that m2clip runs on; and the
-# lowest that pyproject.toml allows, for Python 3.11 on Linux.
-# Needs uv (pip install uv) and a package index. UPGRADE= keeps what still fits.
+# New versions for constraints/ci.txt, within the bounds of pyproject.toml, for every system and Python that m2clip runs on, and the
+# lowest that pyproject.toml allows, for Python 3.11 on Linux. Needs uv (pip install uv) and a package index. UPGRADE= keeps what
+# still fits.
 UPGRADE ?= --upgrade
 constraints:
 	echo 'setuptools>=77' | uv pip compile pyproject.toml - --extra dev --universal --python-version 3.11 $(UPGRADE) --quiet \
