@@ -23,17 +23,10 @@ Ask = Callable[[str, Path, Sequence[str]], Report | None]
 
 def ask(service: str, requirements: Path, options: Sequence[str]) -> Report | None:
     """What pip-audit reports of a file of requirements; None where the service does not answer."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip_audit",
-        "--disable-pip",
-        "--progress-spinner=off",
-        "--desc=off",
-        "--format=json",
-    ]
+    plain = ("--disable-pip", "--progress-spinner=off", "--desc=off", "--format=json")
+    asked = [f"--vulnerability-service={service}", *options, "--requirement", str(requirements)]
     ran = subprocess.run(
-        [*command, f"--vulnerability-service={service}", *options, "--requirement", str(requirements)],
+        [sys.executable, "-m", "pip_audit", *plain, *asked],
         capture_output=True,
         text=True,
         check=False,
