@@ -42,10 +42,11 @@ def outcome(job: dict[str, Any], alive: Alive) -> dict[str, Any]:
         empty = Path(folder) / "empty"
         empty.mkdir()
         os.chdir(empty)  # where code that ran would leave its mark
-        started = time.monotonic()
-        with PeakMemory() as held:
+        with PeakMemory(collect=False) as held:
+            started = time.monotonic()
             what, detail = _read(job["kind"], path, Path(job["classes"]))
-        seconds, mib = time.monotonic() - started, 1024 * (held.gib or 0.0)
+            seconds = time.monotonic() - started
+        mib = 1024 * (held.gib or 0.0)
         if any(empty.iterdir()):
             what, detail = "fault", f"it left {next(empty.iterdir()).name} behind"
         os.chdir(job["folder"])
