@@ -28,7 +28,7 @@ from m2clip.cli.rerun import rerun
 from m2clip.cli.search import index, search
 from m2clip.cli.serve import serve
 from m2clip.cli.shard import shard
-from m2clip.cli.sharing import need_one_process
+from m2clip.cli.sharing import expect_processes
 from m2clip.cli.show import show_clips
 from m2clip.cli.strength import tune_strength
 from m2clip.cli.study import study
@@ -96,7 +96,7 @@ def _program(
     local_rank: LocalRank = None,
 ) -> None:
     """Options of the program itself."""
-    need_one_process(context.invoked_subcommand or "")
+    expect_processes(context.invoked_subcommand or "")
 
 
 def _missing(error: ImportError) -> str:

@@ -22,15 +22,16 @@ _LONGEST_WAIT = timedelta(days=1)
 one process. One that has ended is noticed at once, by its closed connections."""
 
 
-def need_one_process(command: str) -> None:
-    """ConfigError where a launcher started several processes of a command that does not share its work."""
-    if command in SHARED:
-        return
+def expect_processes(command: str) -> None:
+    """ConfigError where a launcher started several processes of a command that does not share its work; else they are made ready."""
     try:
         count = read_launcher(os.environ).count
-    except ConfigError:  # numbers of a launcher that this command does not ask
+    except ConfigError:  # numbers of a launcher, which are told by who asks for them
         return
-    if count > 1:
+    if count > 1 and command in SHARED:
+        # DDP looks for weights that no loss has reached, and its C++ part warns each process where it finds none. Read with torch.
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    elif count > 1:
         raise ConfigError(
             f"{command} works in one process, but the launcher started {count}, which would all do the same; start it without "
             f"torchrun or srun ({', '.join(SHARED)} share their work)"
