@@ -103,9 +103,9 @@ def seen_frames(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     encode = VideoCLIP.encode_video
 
-    def watched(self: VideoCLIP, clips: Tensor) -> Any:
+    def watched(self: VideoCLIP, clips: Tensor, **options: Any) -> Any:
         seen.append(clips.shape[1])
-        return encode(self, clips)
+        return encode(self, clips, **options)
 
     monkeypatch.setattr(VideoCLIP, "encode_video", watched)
     return seen
@@ -140,7 +140,9 @@ class Asked(torch.nn.Module):
         self.video, self.text, self.words = video, text, words
         self.masked: Tensor | None = None
 
-    def forward(self, clips: Tensor, class_texts: PreparedTexts | None, masked_tokens: Tensor | None) -> Any:
+    def forward(
+        self, clips: Tensor, class_texts: PreparedTexts | None, masked_tokens: Tensor | None, kept: Tensor | None
+    ) -> Any:
         self.masked = masked_tokens
         logits = None if masked_tokens is None else torch.zeros(*masked_tokens.shape, self.words)
         return self.video, None, self.text, logits

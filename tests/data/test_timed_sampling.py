@@ -73,9 +73,9 @@ def test_each_frame_is_on_the_screen_at_its_moment(
 def test_at_a_constant_rate_the_middle_clip_is_that_of_the_stride(
     count: int, rate: float, frames: int, stride: int, ticks: int
 ) -> None:
-    times = np.arange(count) / rate
-    assume(ticks == 0 or rate <= 60)
-    times = ticked(times, ticks)
+    # Of fewer frames nobody can tell that their times are rounded, nor of 23.976 a second at 600 ticks, where most gaps are 25 of them.
+    assume(ticks == 0 or (count > 3 and rate <= 60 and (ticks == 1000 or rate.is_integer())))
+    times = ticked(np.arange(count) / rate, ticks)
     expected = sampling.test_indices(count, frames=frames, stride_frames=stride)
     for clip in (
         ClipSampling(frames, fps=rate / stride),

@@ -59,7 +59,7 @@ def chosen_engine(context: typer.Context) -> "Engine | None":
 
     workers, device, ray_address = given["workers"], given["device"], given["ray_address"]
     reading = Reading(given["batch_size"], workers, given["file_seconds"], given["most_lost"])
-    if given["engine"] is EngineName.local:
+    if EngineName(given["engine"]) is EngineName.local:  # older releases of Typer have the text here
         if ray_address is not None:
             raise typer.BadParameter("is for --engine ray", param_hint="--ray-address")
         return LocalEngine(reading)
