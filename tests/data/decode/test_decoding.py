@@ -90,6 +90,14 @@ def test_every_frame_of_a_file_in_order(known: tuple[Path, list[np.ndarray]]) ->
         np.testing.assert_array_equal(video.frames(range(len(pictures))), np.stack(pictures))
 
 
+@pytest.mark.parametrize("asked", [(1, 14), (14, 1), (1, 36), (16, 20), (16, 36), (0, 1, 59)])
+def test_pictures_whose_packets_have_no_times(tmp_path: Path, asked: tuple[int, ...]) -> None:
+    """AVI says of B-frames only when they are decoded: a stretch must not end with the packet that seems to carry a picture."""
+    path = RECIPES["h264 in avi, B-frames without times"](tmp_path)
+    with Video(path) as video:
+        np.testing.assert_array_equal(video.frames(asked), np.stack([sequential(path)[i] for i in asked]))
+
+
 @pytest.mark.case("D7", "D8")
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())

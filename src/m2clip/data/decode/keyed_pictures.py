@@ -56,7 +56,15 @@ class KeyedPictures:
             stretches[-1].append(rank)
             ends[-1] = max(ends[-1], ordinal)
         ends[-1:] = [NEVER]
+        if (
+            self._order_is_unknown()
+        ):  # the packet that seems to carry a picture may be another one's, and its own come later
+            ends = [NEVER] * len(ends)
         self._ends = {rank: end for stretch, end in zip(stretches, ends, strict=False) for rank in stretch}
+
+    def _order_is_unknown(self) -> bool:
+        """Whether pictures seem to come in the order of their packets though they may be built on later ones, as in AVI."""
+        return self._file.stream.codec_context.has_b_frames and bool((np.diff(self._table.ordinals) > 0).all())
 
     def _go_to(self, rank: int) -> VideoFrame:
         """Decode until the picture of this rank, going on from where the last call stopped where that is less work."""
