@@ -21,6 +21,9 @@ class KeyedPictures:
     def __init__(self, file: VideoFile, table: PacketTable, *, leaves_out: bool) -> None:
         self._file, self._table, self._leaves_out = file, table, leaves_out
         self._ranks_of_packets = table.ranks_of_packets()
+        # Pictures seem to come in the order of their packets, though they may be built on later ones: AVI does not say.
+        in_order = bool((np.diff(table.ordinals) > 0).all())
+        self._order_is_unknown = in_order and file.stream.codec_context.has_b_frames
         # Where the decoder stands: what it goes on with, the last picture it gave, and the packet that it gets next.
         self._pictures: Iterator[tuple[int, VideoFrame]] | None = None
         self._picture: VideoFrame | None = None
@@ -57,14 +60,10 @@ class KeyedPictures:
             ends[-1] = max(ends[-1], ordinal)
         ends[-1:] = [NEVER]
         if (
-            self._order_is_unknown()
+            self._order_is_unknown
         ):  # the packet that seems to carry a picture may be another one's, and its own come later
             ends = [NEVER] * len(ends)
         self._ends = {rank: end for stretch, end in zip(stretches, ends, strict=False) for rank in stretch}
-
-    def _order_is_unknown(self) -> bool:
-        """Whether pictures seem to come in the order of their packets though they may be built on later ones, as in AVI."""
-        return self._file.stream.codec_context.has_b_frames and bool((np.diff(self._table.ordinals) > 0).all())
 
     def _go_to(self, rank: int) -> VideoFrame:
         """Decode until the picture of this rank, going on from where the last call stopped where that is less work."""
