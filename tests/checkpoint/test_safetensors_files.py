@@ -57,11 +57,7 @@ FOUR = bytes(4)
         ({"a": tensor([0, 2**62], 0, 0)}, b"", "'a' has a shape that no weight has"),
         ({"a": tensor([0, 2**63], 0, 0)}, b"", "'a' has a shape that no weight has"),
         ({"a": tensor([1] * 5000, 0, 4)}, FOUR, "'a' has a shape that no weight has"),
-        (
-            {"a": tensor([1], 0, 8, "C64")},
-            FOUR * 2,
-            "'a' is of the type C64; save it as 32-bit or 16-bit numbers|no readable",
-        ),
+        ({"a": tensor([1], 0, 8, "C64")}, FOUR * 2, "'a' is of the type C64; save it as 32-bit or 16-bit numbers"),
         ({"a": tensor([4], 0, 4, "F8_E4M3")}, FOUR, "'a' is of the type F8_E4M3"),
     ],
 )

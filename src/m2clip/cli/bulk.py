@@ -34,9 +34,8 @@ RayAddress = Annotated[
 
 # Options of which each does something where a table is made, and nothing elsewhere.
 _FOR_TABLES = (
-    *("every", "root", "classes", "batch_size", "workers", "file_seconds", "most_lost"),
-    *("engine", "ray_address"),
-)
+    "every", "root", "classes", "batch_size", "workers", "file_seconds", "most_lost", "engine", "ray_address",
+)  # fmt: skip
 
 
 def model_device(engine: EngineName, device: str | None, precision: PrecisionName) -> str | None:
@@ -59,7 +58,7 @@ def chosen_engine(context: typer.Context) -> "Engine | None":
 
     workers, device, ray_address = given["workers"], given["device"], given["ray_address"]
     reading = Reading(given["batch_size"], workers, given["file_seconds"], given["most_lost"])
-    if EngineName(given["engine"]) is EngineName.local:  # older releases of Typer have the text here
+    if given["engine"] is EngineName.local:
         if ray_address is not None:
             raise typer.BadParameter("is for --engine ray", param_hint="--ray-address")
         return LocalEngine(reading)
