@@ -67,18 +67,13 @@ def worked(call: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
-def most_held() -> int:
-    """The most memory that this process has held, in KiB. (What `getrusage` says counts that of the process that started it.)"""
-    return status_kib("VmHWM")
-
-
 def measure(path: Path) -> dict[str, Any]:
     """Reading one list and what a run does with it."""
-    before = most_held()
+    before = status_kib("VmHWM")  # what getrusage says counts the process that started this one, too
     own = time.process_time()
     seconds, manifest = timed(lambda: read_manifest(path, classes=path.with_name("classes.txt")))
     own = time.process_time() - own
-    peak = most_held()
+    peak = status_kib("VmHWM")
     samples = manifest.samples
     order = np.random.default_rng(0).integers(len(samples), size=100_000).tolist()
     access, _ = timed(lambda: [samples[n] for n in order])

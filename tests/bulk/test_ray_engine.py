@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from torturing.bulk import DRIVER
+from torturing.bulk import DRIVER, descendants
 
 from m2clip import Recognizer
 from m2clip.bulk.batches import Reading
@@ -95,22 +95,7 @@ def bad_files(out: Path) -> dict[str, str]:
 
 def actors() -> list[int]:
     """The processes below this one that are actors which read."""
-    parents, named = {}, []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int(
-                    (entry / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1]
-                )
-                if (entry / "cmdline").read_bytes().startswith(b"ray::MapWorker"):
-                    named.append(int(entry.name))
-            except OSError:  # it has just ended
-                continue
-
-    def is_ours(pid: int) -> bool:
-        return pid == os.getpid() or (pid in parents and is_ours(parents[pid]))
-
-    return [pid for pid in named if is_ours(pid)]
+    return [pid for pid, name in descendants(os.getpid()) if name.startswith("ray::MapWorker")]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for actors in /proc")

@@ -14,10 +14,8 @@ BLOCK = 16 << 20  # bytes
 LONGEST_LINE = 16 << 20  # bytes
 LARGEST = 8 << 30  # bytes of a plain file: ten million rows take about half a GB
 LARGEST_UNPACKED = 256 << 20  # bytes that come out of a .gz, where a few kB can unpack to gigabytes
-SMALL_UNPACKED = (
-    16 << 20
-)  # bytes that a .gz may give in any case, and how many times its own beside them; lists give 5 to 20
-MOST_TIMES = 50
+# Bytes that a .gz may give in any case, and how many times its own beside them; lists give 5 to 20 times.
+SMALL_UNPACKED, MOST_TIMES = 16 << 20, 50
 
 
 # What a file that is no list begins with, what it then is, and the remedy.

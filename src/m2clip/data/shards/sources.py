@@ -14,6 +14,7 @@ from m2clip.data.decode.opening import VideoFile, naming_errors
 from m2clip.data.lists.listed_rows import VIDEO_SUFFIXES
 from m2clip.data.places import Place, ShardMember, WebAddress
 from m2clip.data.shards.members import member_bytes
+from m2clip.data.shards.tar_members import utf8
 from m2clip.data.web import WebLimits, fetch, shown_address
 from m2clip.errors import VideoError
 
@@ -93,7 +94,7 @@ def noted(place: Place, base: Path) -> str:
     if isinstance(place, WebAddress):
         return shown_address(place.url)
     text = str(place.relative_to(base)) if place.is_relative_to(base) else str(place)
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return utf8(text)
 
 
 def suffix_of(place: Place) -> str:

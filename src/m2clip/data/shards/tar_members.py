@@ -94,7 +94,7 @@ def _members(tar: tarfile.TarFile, size: int, name: str) -> Iterator[TarMember]:
                 f"{name} ends inside of {found.name!r}, at byte {size} of {found.offset_data + found.size} or more: "
                 "it was cut; fetch or pack it again"
             )
-        yield TarMember(_utf8(found.name), found.offset_data, found.size, plain)
+        yield TarMember(utf8(found.name), found.offset_data, found.size, plain)
 
 
 def _check_end(tail: bytes, offset: int, name: str) -> None:
@@ -108,6 +108,6 @@ def _check_end(tail: bytes, offset: int, name: str) -> None:
         raise ManifestError(f"{name} {what} at byte {offset}: fetch or pack it again")
 
 
-def _utf8(name: str) -> str:
+def utf8(name: str) -> str:
     """Names are stored as they stand; a byte that is no UTF-8 is written as \\xff, so that any report can name it."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
